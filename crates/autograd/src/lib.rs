@@ -1,0 +1,1 @@
+//! Reverse-mode differentiation over candle tensors that can be differentiated again.

@@ -1,0 +1,1 @@
+//! Few-shot learning from the command line.

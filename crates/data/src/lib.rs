@@ -1,0 +1,1 @@
+//! Few-shot episodes from named-entity corpora and pictures.

@@ -1,0 +1,1 @@
+//! Meta-learning: meta-loss, inner loop, meta-optimizer, learners and evaluation.
