@@ -1,0 +1,161 @@
+//! The three bilinear forms of convolution, channels last, stride 1, same size.
+//!
+//! Each is one indirect product over a picture with a border of zeros. Not here: which is whose gradient (`ops`).
+
+use candle_core::Tensor;
+
+use super::{Float, for_float, indirect::Indirect, on_host, tensor, with_slices};
+use crate::error::Result;
+
+/// A batch of pictures and a kernel.
+#[derive(Clone, Copy)]
+struct Shape {
+    batch: usize,
+    height: usize,
+    width: usize,
+    channels: usize,
+    kernel: (usize, usize),
+}
+
+impl Shape {
+    fn new(x: &Tensor, kernel: (usize, usize)) -> Result<Self> {
+        let (batch, height, width, channels) = x.dims4()?;
+        Ok(Self { batch, height, width, channels, kernel })
+    }
+
+    fn padded_width(self) -> usize {
+        self.width + self.kernel.1 - 1
+    }
+
+    fn padded_height(self) -> usize {
+        self.height + self.kernel.0 - 1
+    }
+
+    /// The pictures with a border of zeros, `(batch, padded height, padded width, channels)`.
+    fn padded<T: Float>(self, x: &[T]) -> Vec<T> {
+        let line = self.width * self.channels;
+        let padded_line = self.padded_width() * self.channels;
+        let mut out = vec![T::default(); self.batch * self.padded_height() * padded_line];
+        let (top, left) = (self.kernel.0 / 2, self.kernel.1 / 2 * self.channels);
+        for (index, source) in x.chunks_exact(line).enumerate() {
+            let (picture, y) = (index / self.height, index % self.height);
+            let start = (picture * self.padded_height() + y + top) * padded_line + left;
+            out[start..start + line].copy_from_slice(source);
+        }
+        out
+    }
+
+    /// Where each pixel's patch starts in the padded pictures.
+    fn pixels(self) -> Vec<usize> {
+        let mut starts = Vec::with_capacity(self.batch * self.height * self.width);
+        for picture in 0..self.batch {
+            for y in 0..self.height {
+                let line = (picture * self.padded_height() + y) * self.padded_width();
+                starts.extend((line..line + self.width).map(|pixel| pixel * self.channels));
+            }
+        }
+        starts
+    }
+
+    /// Where each element of a patch is, from the patch's start.
+    fn patch(self) -> Vec<usize> {
+        let (rows, columns) = self.kernel;
+        let mut steps = Vec::with_capacity(rows * columns * self.channels);
+        for row in 0..rows {
+            // A line of the kernel is one run of memory: its columns times the channels.
+            let start = row * self.padded_width() * self.channels;
+            steps.extend(start..start + columns * self.channels);
+        }
+        steps
+    }
+}
+
+/// `x * w + bias`.
+///
+/// # Shapes
+/// `x`: `(batch, height, width, in)`, `weight`: `(kh, kw, in, out)`, result: `(batch, height, width, out)`
+pub(crate) fn forward(x: &Tensor, weight: &Tensor, bias: Option<&Tensor>) -> Result<Tensor> {
+    let (kh, kw, _, n_out) = weight.dims4()?;
+    let shape = Shape::new(x, (kh, kw))?;
+    if !on_host(x) {
+        let weight = weight.permute((3, 2, 0, 1))?.contiguous()?;
+        let y = channels_first(x)?.conv2d(&weight, kh / 2, 1, 1, 1)?.permute((0, 2, 3, 1))?.contiguous()?;
+        return Ok(match bias {
+            Some(bias) => y.broadcast_add(bias)?,
+            None => y,
+        });
+    }
+    let zero_bias = Tensor::zeros(n_out, x.dtype(), x.device())?;
+    let dims = [shape.batch, shape.height, shape.width, n_out];
+    for_float!(x, T => {
+        let out = with_slices([x, weight, bias.unwrap_or(&zero_bias)], |[x, w, bias]| {
+            correlate::<T>(shape, x, w, bias)
+        })?;
+        tensor(out, &dims)
+    })
+}
+
+/// The gradient to the input from that of the output: a convolution with the kernel turned around.
+///
+/// # Shapes
+/// `grad`: `(batch, height, width, out)`, `weight`: `(kh, kw, in, out)`, result: `(batch, height, width, in)`
+pub(crate) fn to_input(grad: &Tensor, weight: &Tensor) -> Result<Tensor> {
+    let (kh, kw, n_in, n_out) = weight.dims4()?;
+    let shape = Shape::new(grad, (kh, kw))?;
+    if !on_host(grad) {
+        let turned = weight.flip(&[0, 1])?.permute((2, 3, 0, 1))?.contiguous()?;
+        return Ok(channels_first(grad)?.conv2d(&turned, kh / 2, 1, 1, 1)?.permute((0, 2, 3, 1))?.contiguous()?);
+    }
+    let dims = [shape.batch, shape.height, shape.width, n_in];
+    for_float!(grad, T => {
+        let out = with_slices([grad, weight], |[g, w]| {
+            let mut turned = Vec::with_capacity(w.len());
+            for tap in w.chunks_exact(n_in * n_out).rev() {
+                for o in 0..n_out {
+                    turned.extend((0..n_in).map(|i| tap[i * n_out + o]));
+                }
+            }
+            correlate::<T>(shape, g, &turned, &vec![0.0; n_in].into_iter().map(T::of).collect::<Vec<_>>())
+        })?;
+        tensor(out, &dims)
+    })
+}
+
+/// The gradient to the weight from the input and the gradient of the output.
+///
+/// # Shapes
+/// `x`: `(batch, height, width, in)`, `grad`: `(batch, height, width, out)`, result: `(kh, kw, in, out)`
+pub(crate) fn to_weight(x: &Tensor, grad: &Tensor, kernel: (usize, usize)) -> Result<Tensor> {
+    let shape = Shape::new(x, kernel)?;
+    let n_out = grad.dims()[3];
+    if !on_host(x) {
+        // Pictures and channels change places: a convolution over the batch.
+        let x = x.permute((3, 0, 1, 2))?.contiguous()?;
+        let grad = grad.permute((3, 0, 1, 2))?.contiguous()?;
+        return Ok(x.conv2d(&grad, kernel.0 / 2, 1, 1, 1)?.permute((2, 3, 0, 1))?.contiguous()?);
+    }
+    let dims = [kernel.0, kernel.1, shape.channels, n_out];
+    for_float!(x, T => {
+        let out = with_slices([x, grad], |[x, g]| {
+            let mut out = vec![T::default(); dims.iter().product()];
+            let (a, rows, steps) = (shape.padded::<T>(x), shape.patch(), shape.pixels());
+            Indirect { a: &a, rows: &rows, steps: &steps, b: g, width: n_out }.add_to(&mut out);
+            out
+        })?;
+        tensor(out, &dims)
+    })
+}
+
+fn correlate<T: Float>(shape: Shape, x: &[T], w: &[T], bias: &[T]) -> Vec<T> {
+    let (a, rows, steps) = (shape.padded(x), shape.pixels(), shape.patch());
+    let mut out = Vec::with_capacity(rows.len() * bias.len());
+    for _ in 0..rows.len() {
+        out.extend_from_slice(bias);
+    }
+    Indirect { a: &a, rows: &rows, steps: &steps, b: w, width: bias.len() }.add_to(&mut out);
+    out
+}
+
+fn channels_first(x: &Tensor) -> Result<Tensor> {
+    Ok(x.permute((0, 3, 1, 2))?.contiguous()?)
+}

@@ -1,0 +1,110 @@
+//! Layer normalisation over rows: forward, gradient, and the gradient's gradient.
+//!
+//! With `n` features, `x̂ = (x - mean) r`, `r = 1 / sqrt(var + eps)` and `p = w g`, one row's gradient is
+//! `gx = r (p - mean(p) - x̂ mean(p x̂))`. Not here: batch normalisation, whose rows are columns (`block`).
+
+use super::Float;
+
+/// `x̂ w + b` of each row of `w.len()`.
+#[inline(always)]
+pub(crate) fn forward<T: Float>(x: &[T], w: &[T], b: &[T], eps: T) -> Vec<T> {
+    let mut y = Vec::with_capacity(x.len());
+    for row in x.chunks_exact(w.len()) {
+        let (mean, r) = moments(row, eps);
+        y.extend(row.iter().zip(w).zip(b).map(|((&x, &w), &b)| (x - mean) * r * w + b));
+    }
+    y
+}
+
+/// The gradients of the input, the weight and the bias from that of the output.
+#[inline(always)]
+pub(crate) fn backward<T: Float>(x: &[T], w: &[T], g: &[T], eps: T) -> (Vec<T>, Vec<T>, Vec<T>) {
+    let n = w.len();
+    let scale = T::of(1.0 / n as f64);
+    let mut gx = Vec::with_capacity(x.len());
+    let (mut gw, mut gb) = (vec![T::default(); n], vec![T::default(); n]);
+    let (mut normed, mut p) = (vec![T::default(); n], vec![T::default(); n]);
+    for (row, g) in x.chunks_exact(n).zip(g.chunks_exact(n)) {
+        let (mean, r) = moments(row, eps);
+        for i in 0..n {
+            normed[i] = (row[i] - mean) * r;
+            p[i] = w[i] * g[i];
+            gw[i] += g[i] * normed[i];
+            gb[i] += g[i];
+        }
+        let (p_mean, m) = (sum(&p) * scale, dot(&p, &normed) * scale);
+        gx.extend(p.iter().zip(&normed).map(|(&p, &x)| r * (p - p_mean - x * m)));
+    }
+    (gx, gw, gb)
+}
+
+/// The gradients of `<backward(x, w, g), (hx, hw, hb)>` with respect to `x`, `w` and `g`.
+#[inline(always)]
+pub(crate) fn backward_twice<T: Float>(
+    (x, w, g): (&[T], &[T], &[T]),
+    (hx, hw, hb): (&[T], &[T], &[T]),
+    eps: T,
+) -> (Vec<T>, Vec<T>, Vec<T>) {
+    let n = w.len();
+    let scale = T::of(1.0 / n as f64);
+    let (mut dx, mut dg) = (Vec::with_capacity(x.len()), Vec::with_capacity(x.len()));
+    let mut dw = vec![T::default(); n];
+    let (mut normed, mut p, mut c) = (vec![T::default(); n], vec![T::default(); n], vec![T::default(); n]);
+    for ((row, g), h) in x.chunks_exact(n).zip(g.chunks_exact(n)).zip(hx.chunks_exact(n)) {
+        let (mean, r) = moments(row, eps);
+        for i in 0..n {
+            normed[i] = (row[i] - mean) * r;
+            p[i] = w[i] * g[i];
+        }
+        let (p_mean, m) = (sum(&p) * scale, dot(&p, &normed) * scale);
+        let (h_mean, k) = (sum(h) * scale, dot(h, &normed) * scale);
+        // `<hx, gx> / n`, whose dependence on `r` is explicit and on `x̂` is `c`.
+        let inner = r * (dot(h, &p) * scale - h_mean * p_mean - k * m);
+        for i in 0..n {
+            let to_p = r * (h[i] - h_mean - normed[i] * k);
+            dw[i] += to_p * g[i];
+            dg.push(to_p * w[i] + hw[i] * normed[i] + hb[i]);
+            c[i] = hw[i] * g[i] - r * (k * p[i] + m * h[i]);
+        }
+        let (c_mean, l) = (sum(&c) * scale, dot(&c, &normed) * scale + inner);
+        dx.extend(c.iter().zip(&normed).map(|(&c, &x)| r * (c - c_mean - x * l)));
+    }
+    (dx, dw, dg)
+}
+
+#[inline(always)]
+fn moments<T: Float>(row: &[T], eps: T) -> (T, T) {
+    let scale = T::of(1.0 / row.len() as f64);
+    let mean = sum(row) * scale;
+    let variance = fold(row, row, |x, _| (x - mean) * (x - mean)) * scale;
+    (mean, T::of(1.0) / (variance + eps).sqrt_())
+}
+
+#[inline(always)]
+pub(super) fn sum<T: Float>(xs: &[T]) -> T {
+    fold(xs, xs, |x, _| x)
+}
+
+#[inline(always)]
+pub(super) fn dot<T: Float>(xs: &[T], ys: &[T]) -> T {
+    fold(xs, ys, |x, y| x * y)
+}
+
+/// A sum in sixteen lanes: a fixed order that vector units can follow.
+#[inline(always)]
+fn fold<T: Float>(xs: &[T], ys: &[T], term: impl Fn(T, T) -> T) -> T {
+    const LANES: usize = 16;
+    let mut lanes = [T::default(); LANES];
+    let (xs, x_rest) = xs.as_chunks::<LANES>();
+    let (ys, y_rest) = ys.as_chunks::<LANES>();
+    for (x, y) in xs.iter().zip(ys) {
+        for lane in 0..LANES {
+            lanes[lane] += term(x[lane], y[lane]);
+        }
+    }
+    let mut total = x_rest.iter().zip(y_rest).fold(T::default(), |total, (&x, &y)| total + term(x, y));
+    for lane in lanes {
+        total += lane;
+    }
+    total
+}

@@ -1,0 +1,150 @@
+//! CPU kernels in `f32` and `f64`, and access to the numbers of a candle tensor.
+//!
+//! A kernel runs on the calling thread alone: parallelism belongs to whoever owns independent tasks, and the number
+//! of threads can then never change a bit. Deliberately not here: gradients and graphs.
+
+pub(crate) mod attention;
+pub(crate) mod block;
+pub(crate) mod conv;
+pub(crate) mod gelu;
+mod indirect;
+pub(crate) mod layer_norm;
+pub(crate) mod matmul;
+pub(crate) mod softmax;
+
+use candle_core::{CpuStorage, DType, Device, Storage, Tensor, WithDType};
+
+use indirect::Indirect;
+
+use crate::error::Result;
+
+/// The element types that have kernels.
+pub(crate) trait Float:
+    WithDType
+    + PartialOrd
+    + Default
+    + Send
+    + Sync
+    + std::iter::Sum
+    + std::ops::Neg<Output = Self>
+    + std::ops::AddAssign
+    + std::ops::SubAssign
+    + std::ops::MulAssign
+{
+    fn of(x: f64) -> Self;
+    fn exp_(self) -> Self;
+    fn erf_(self) -> Self;
+    fn sqrt_(self) -> Self;
+    /// The kernel behind [`Indirect::add_to`], which has checked the tables.
+    fn indirect(job: Indirect<'_, Self>, out: &mut [Self]);
+}
+
+impl Float for f32 {
+    #[inline(always)]
+    fn of(x: f64) -> Self {
+        x as Self
+    }
+    #[inline(always)]
+    fn exp_(self) -> Self {
+        gelu::exp_f32(self)
+    }
+    #[inline(always)]
+    fn erf_(self) -> Self {
+        gelu::erf_f32(self)
+    }
+    #[inline(always)]
+    fn sqrt_(self) -> Self {
+        self.sqrt()
+    }
+    fn indirect(job: Indirect<'_, Self>, out: &mut [Self]) {
+        indirect::tiled(job, out);
+    }
+}
+
+impl Float for f64 {
+    #[inline(always)]
+    fn of(x: f64) -> Self {
+        x
+    }
+    #[inline(always)]
+    fn exp_(self) -> Self {
+        self.exp()
+    }
+    #[inline(always)]
+    fn erf_(self) -> Self {
+        libm::erf(self)
+    }
+    #[inline(always)]
+    fn sqrt_(self) -> Self {
+        self.sqrt()
+    }
+    fn indirect(job: Indirect<'_, Self>, out: &mut [Self]) {
+        indirect::plain(job, out);
+    }
+}
+
+/// Whether kernels can work on this tensor.
+pub(crate) fn on_host(tensor: &Tensor) -> bool {
+    matches!(tensor.device(), Device::Cpu) && matches!(tensor.dtype(), DType::F32 | DType::F64)
+}
+
+/// Runs an expression with `$t` standing for the element type of a tensor that is [`on_host`].
+macro_rules! for_float {
+    ($tensor:expr, $t:ident => $body:expr) => {
+        match $tensor.dtype() {
+            candle_core::DType::F64 => {
+                type $t = f64;
+                $body
+            }
+            _ => {
+                type $t = f32;
+                $body
+            }
+        }
+    };
+}
+pub(crate) use for_float;
+
+/// Hands the elements of CPU tensors to `f`, row-major; a tensor that is not laid out so is copied first.
+pub(crate) fn with_slices<T: Float, const N: usize, R>(
+    tensors: [&Tensor; N],
+    f: impl FnOnce([&[T]; N]) -> R,
+) -> Result<R> {
+    let mut dense: [Option<Tensor>; N] = [const { None }; N];
+    for (slot, tensor) in dense.iter_mut().zip(tensors) {
+        *slot = Some(tensor.contiguous()?);
+    }
+    let dense = dense.each_ref().map(|tensor| tensor.as_ref().expect("filled above"));
+    let views = dense.map(Tensor::storage_and_layout);
+    let mut slices: [&[T]; N] = [&[]; N];
+    for (slice, (storage, layout)) in slices.iter_mut().zip(&views) {
+        let all = host_slice::<T>(storage)?;
+        *slice = &all[layout.start_offset()..layout.start_offset() + layout.shape().elem_count()];
+    }
+    Ok(f(slices))
+}
+
+/// Hands the bytes of a row-major CPU tensor of `u8` to `f`.
+pub(crate) fn with_bytes<R>(tensor: &Tensor, f: impl FnOnce(&[u8]) -> Result<R>) -> Result<R> {
+    let (storage, _) = tensor.storage_and_layout();
+    f(host_slice::<u8>(&storage)?)
+}
+
+/// The elements behind CPU storage.
+pub(crate) fn host_slice<T: WithDType>(storage: &Storage) -> Result<&[T]> {
+    match storage {
+        Storage::Cpu(storage) => Ok(CpuStorage::as_slice::<T>(storage)?),
+        _ => Err(candle_core::Error::Msg("a CPU kernel got a tensor of another device".into()).into()),
+    }
+}
+
+/// A CPU tensor from its elements, row-major.
+pub(crate) fn tensor<T: Float>(elements: Vec<T>, dims: &[usize]) -> Result<Tensor> {
+    Ok(Tensor::from_vec(elements, dims, &Device::Cpu)?)
+}
+
+/// Runs a loop compiled for the best instruction set of this machine.
+#[inline(always)]
+pub(crate) fn vectorized<R>(f: impl FnOnce() -> R) -> R {
+    pulp::Arch::new().dispatch(f)
+}

@@ -1,0 +1,34 @@
+//! The operations: each computes its result on tensors and knows its gradient rule.
+//!
+//! A rule is written with operations, so a gradient can be differentiated again. The hot ones are fused: their
+//! forward pass, gradient and gradient's gradient run on kernels while the numbers are on a CPU in `f32` or `f64`
+//! and no further derivative is asked for, and are compositions otherwise. Deliberately not here: models.
+
+mod arith;
+mod attention;
+mod block;
+mod conv;
+pub(crate) mod fused;
+mod index;
+mod layer_norm;
+mod linear;
+mod loss;
+mod matmul;
+mod reduce;
+mod shape;
+mod softmax;
+mod unary;
+
+pub use attention::attention;
+pub use block::norm_relu_pool;
+pub use conv::conv2d;
+pub use layer_norm::layer_norm;
+pub use linear::linear;
+pub use loss::{IGNORE_INDEX, cross_entropy};
+
+use crate::value::Value;
+
+/// Unwraps the gradient of an operation with one output, which is there whenever its rule is asked.
+fn only(grads: &[Option<Value>]) -> &Value {
+    grads[0].as_ref().expect("a rule runs only when an output has a gradient")
+}

@@ -1,0 +1,103 @@
+//! Sums, means and their dual, broadcasting.
+//!
+//! Not here: softmax and losses.
+
+use super::only;
+use crate::{
+    error::Result,
+    value::{Op, Rule, Value},
+};
+
+/// A sum that keeps the reduced axes with length one; its gradient broadcasts back.
+struct Sum {
+    dims: Vec<usize>,
+}
+
+impl Op for Sum {
+    fn name(&self) -> &'static str {
+        "sum"
+    }
+
+    fn backward(&self, grads: &[Option<Value>], _rule: &Rule<'_>) -> Result<Vec<Option<Value>>> {
+        Ok(vec![Some(only(grads).broadcast_to(&self.dims)?)])
+    }
+}
+
+/// Copies along axes of length one; its gradient sums them again.
+struct Broadcast {
+    dims: Vec<usize>,
+}
+
+impl Op for Broadcast {
+    fn name(&self) -> &'static str {
+        "broadcast"
+    }
+
+    fn backward(&self, grads: &[Option<Value>], _rule: &Rule<'_>) -> Result<Vec<Option<Value>>> {
+        Ok(vec![Some(only(grads).sum_to(&self.dims)?)])
+    }
+}
+
+impl Value {
+    /// The sum over the given axes, which stay with length one.
+    ///
+    /// # Errors
+    /// When an axis does not exist.
+    pub fn sum_keepdim(&self, axes: &[usize]) -> Result<Self> {
+        let tensor = self.tensor().sum_keepdim(axes)?;
+        Ok(Self::from_op(tensor, &[self], || Box::new(Sum { dims: self.dims().to_vec() })))
+    }
+
+    /// The mean over the given axes, which stay with length one.
+    ///
+    /// # Errors
+    /// When an axis does not exist.
+    pub fn mean_keepdim(&self, axes: &[usize]) -> Result<Self> {
+        let count: usize = axes.iter().map(|&axis| self.dims().get(axis).copied().unwrap_or(1)).product();
+        self.sum_keepdim(axes)?.affine(1.0 / count as f64, 0.0)
+    }
+
+    /// The sum of all elements, a scalar.
+    ///
+    /// # Errors
+    /// When the tensor operation fails.
+    pub fn sum_all(&self) -> Result<Self> {
+        let axes: Vec<usize> = (0..self.dims().len()).collect();
+        self.sum_keepdim(&axes)?.reshape(&[])
+    }
+
+    /// The mean of all elements, a scalar.
+    ///
+    /// # Errors
+    /// When the tensor operation fails.
+    pub fn mean_all(&self) -> Result<Self> {
+        self.sum_all()?.affine(1.0 / self.tensor().elem_count() as f64, 0.0)
+    }
+
+    /// Copies along missing leading axes and axes of length one until the shape is `dims`.
+    ///
+    /// # Errors
+    /// When the shapes do not broadcast.
+    pub fn broadcast_to(&self, dims: &[usize]) -> Result<Self> {
+        if self.dims() == dims {
+            return Ok(self.clone());
+        }
+        let tensor = self.tensor().broadcast_as(dims)?;
+        Ok(Self::from_op(tensor, &[self], || Box::new(Broadcast { dims: self.dims().to_vec() })))
+    }
+
+    /// The dual of [`Value::broadcast_to`]: sums until the shape is `dims`.
+    ///
+    /// # Errors
+    /// When `self` is not a broadcast of `dims`.
+    pub fn sum_to(&self, dims: &[usize]) -> Result<Self> {
+        if self.dims() == dims {
+            return Ok(self.clone());
+        }
+        let leading = self.dims().len() - dims.len();
+        let axes: Vec<usize> = (0..self.dims().len())
+            .filter(|&axis| axis < leading || (dims[axis - leading] == 1 && self.dims()[axis] != 1))
+            .collect();
+        self.sum_keepdim(&axes)?.reshape(dims)
+    }
+}

@@ -1,0 +1,137 @@
+//! Functions of one value, elementwise.
+//!
+//! Not here: activations fused with a normalisation (`block`).
+
+use super::only;
+use crate::{
+    error::Result,
+    kernels,
+    value::{Op, Rule, Value},
+};
+
+#[derive(Clone, Copy)]
+enum Kind {
+    Exp,
+    Log,
+    Sqrt,
+    Recip,
+    Tanh,
+    Relu,
+    /// The derivative of that order of gelu; order 0 is gelu itself.
+    Gelu(usize),
+}
+
+struct Unary {
+    kind: Kind,
+    input: Value,
+}
+
+impl Op for Unary {
+    fn name(&self) -> &'static str {
+        match self.kind {
+            Kind::Exp => "exp",
+            Kind::Log => "log",
+            Kind::Sqrt => "sqrt",
+            Kind::Recip => "recip",
+            Kind::Tanh => "tanh",
+            Kind::Relu => "relu",
+            Kind::Gelu(_) => "gelu",
+        }
+    }
+
+    fn backward(&self, grads: &[Option<Value>], rule: &Rule<'_>) -> Result<Vec<Option<Value>>> {
+        let (grad, x) = (only(grads), rule.saved(&self.input));
+        let grad = match self.kind {
+            Kind::Exp => grad.mul(&x.exp()?)?,
+            Kind::Log => grad.div(&x)?,
+            Kind::Sqrt => grad.affine(0.5, 0.0)?.div(&x.sqrt()?)?,
+            Kind::Recip => grad.div(&x)?.div(&x)?.neg()?,
+            Kind::Tanh => {
+                let y = x.tanh()?;
+                grad.sub(&grad.mul(&y)?.mul(&y)?)?
+            }
+            // The mask is constant: relu has no curvature, and a sub-gradient of 0 at 0.
+            Kind::Relu => {
+                let mask = x.tensor().gt(0f64)?.to_dtype(x.dtype())?;
+                grad.mul(&Value::constant(mask))?
+            }
+            Kind::Gelu(order) => grad.mul(&x.unary(Kind::Gelu(order + 1))?)?,
+        };
+        Ok(vec![Some(grad)])
+    }
+}
+
+impl Value {
+    /// The exponential.
+    ///
+    /// # Errors
+    /// When the tensor operation fails.
+    pub fn exp(&self) -> Result<Self> {
+        self.unary(Kind::Exp)
+    }
+
+    /// The natural logarithm.
+    ///
+    /// # Errors
+    /// When the tensor operation fails.
+    pub fn log(&self) -> Result<Self> {
+        self.unary(Kind::Log)
+    }
+
+    /// The square root.
+    ///
+    /// # Errors
+    /// When the tensor operation fails.
+    pub fn sqrt(&self) -> Result<Self> {
+        self.unary(Kind::Sqrt)
+    }
+
+    /// `1 / self`.
+    ///
+    /// # Errors
+    /// When the tensor operation fails.
+    pub fn recip(&self) -> Result<Self> {
+        self.unary(Kind::Recip)
+    }
+
+    /// The hyperbolic tangent.
+    ///
+    /// # Errors
+    /// When the tensor operation fails.
+    pub fn tanh(&self) -> Result<Self> {
+        self.unary(Kind::Tanh)
+    }
+
+    /// `max(self, 0)`, with a sub-gradient of 0 at 0.
+    ///
+    /// # Errors
+    /// When the tensor operation fails.
+    pub fn relu(&self) -> Result<Self> {
+        self.unary(Kind::Relu)
+    }
+
+    /// The Gaussian error linear unit `x * Phi(x)`, by the error function.
+    ///
+    /// # Source
+    /// Hendrycks and Gimpel 2016, "Gaussian error linear units", section 2; not its tanh approximation.
+    ///
+    /// # Errors
+    /// When the tensor operation fails.
+    pub fn gelu(&self) -> Result<Self> {
+        self.unary(Kind::Gelu(0))
+    }
+
+    fn unary(&self, kind: Kind) -> Result<Self> {
+        let x = self.tensor();
+        let tensor = match kind {
+            Kind::Exp => x.exp()?,
+            Kind::Log => x.log()?,
+            Kind::Sqrt => x.sqrt()?,
+            Kind::Recip => x.recip()?,
+            Kind::Tanh => x.tanh()?,
+            Kind::Relu => x.relu()?,
+            Kind::Gelu(order) => kernels::gelu::derivative(x, order)?,
+        };
+        Ok(Self::from_op(tensor, &[self], || Box::new(Unary { kind, input: self.clone() })))
+    }
+}

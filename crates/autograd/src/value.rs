@@ -1,0 +1,244 @@
+//! A tensor that remembers how it was made, when somebody wants its gradient.
+//!
+//! Not here: the operations (`ops`) and the walk over the graph (`grad`).
+
+use std::{fmt, sync::Arc};
+
+use candle_core::{DType, Device, Tensor};
+
+use crate::error::{Error, Result};
+
+/// How far the result of a differentiation can itself be differentiated.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Order {
+    /// The gradient is a number: its rules run on constants and build no graph.
+    First,
+    /// The gradient is a function of the inputs: its rules build a graph of their own, so that it can be
+    /// differentiated again, to any order.
+    Higher,
+}
+
+/// A [`Tensor`] and, when a gradient is wanted, the operation that made it.
+///
+/// Cloning copies two pointers. A value whose inputs are all constants is a constant: it holds no graph, so work
+/// that needs no gradient costs no memory.
+///
+/// ```
+/// use candle_core::{Device, Tensor};
+/// use metashot_autograd::{Order, Value, grad};
+///
+/// let x = Value::variable(Tensor::new(3f64, &Device::Cpu)?);
+/// let y = x.mul(&x)?.mul(&x)?;                                  // x^3
+/// let dy = grad(&y, &[&x], Order::Higher)?.remove(0);           // 3 x^2
+/// let ddy = grad(&dy, &[&x], Order::First)?.remove(0);          // 6 x
+/// assert_eq!(ddy.tensor().to_scalar::<f64>()?, 18.0);
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+#[derive(Clone)]
+pub struct Value {
+    tensor: Tensor,
+    source: Option<Source>,
+}
+
+/// Which output of which node a value is.
+#[derive(Clone)]
+pub(crate) struct Source {
+    pub(crate) node: Arc<Node>,
+    pub(crate) slot: usize,
+}
+
+/// One application of an operation. A node without an operation is a variable.
+pub(crate) struct Node {
+    pub(crate) op: Option<Box<dyn Op>>,
+    pub(crate) parents: Vec<Option<Source>>,
+    pub(crate) n_outputs: usize,
+}
+
+/// An operation's gradient rule, together with what it keeps from its forward pass.
+///
+/// Implement it to add an operation: compute the result on tensors, then hand it to [`Value::from_op`].
+pub trait Op: Send + Sync {
+    /// The name shown in debug output.
+    fn name(&self) -> &'static str;
+
+    /// The gradients of the parents, in the order the parents were given to [`Value::from_op`], from those of the
+    /// outputs: at least one of `grads` is there. An entry may be `None` when [`Rule::wants`] says that nobody
+    /// asks for it, or when it is zero.
+    ///
+    /// Values that were kept must pass through [`Rule::saved`] (or [`Rule::output`] for the operation's own
+    /// result), which cuts them off the graph for [`Order::First`].
+    ///
+    /// # Errors
+    /// When a tensor operation fails.
+    fn backward(&self, grads: &[Option<Value>], rule: &Rule<'_>) -> Result<Vec<Option<Value>>>;
+}
+
+/// What a gradient rule may ask while it runs.
+pub struct Rule<'a> {
+    pub(crate) order: Order,
+    pub(crate) node: &'a Arc<Node>,
+    pub(crate) wanted: &'a [bool],
+}
+
+impl Rule<'_> {
+    /// A kept value, as the order of this differentiation wants it.
+    pub fn saved(&self, value: &Value) -> Value {
+        match self.order {
+            Order::First => value.detach(),
+            Order::Higher => value.clone(),
+        }
+    }
+
+    /// The operation's own output `slot`, from its kept tensor, as the order of this differentiation wants it.
+    pub fn output(&self, tensor: &Tensor, slot: usize) -> Value {
+        let source = match self.order {
+            Order::First => None,
+            Order::Higher => Some(Source { node: Arc::clone(self.node), slot }),
+        };
+        Value { tensor: tensor.clone(), source }
+    }
+
+    /// The order of this differentiation.
+    pub fn order(&self) -> Order {
+        self.order
+    }
+
+    /// How many parents the operation has.
+    pub fn n_parents(&self) -> usize {
+        self.wanted.len()
+    }
+
+    /// Whether the gradient of this parent is needed.
+    pub fn wants(&self, parent: usize) -> bool {
+        self.wanted[parent]
+    }
+
+    /// The gradient of this parent if it is needed.
+    ///
+    /// # Errors
+    /// When `gradient` fails.
+    pub fn when_wanted(&self, parent: usize, gradient: impl FnOnce() -> Result<Value>) -> Result<Option<Value>> {
+        self.wants(parent).then(gradient).transpose()
+    }
+}
+
+impl Value {
+    /// A value that nothing is differentiated with respect to.
+    pub fn constant(tensor: Tensor) -> Self {
+        Self { tensor, source: None }
+    }
+
+    /// A value that gradients can be asked for.
+    pub fn variable(tensor: Tensor) -> Self {
+        let node = Arc::new(Node { op: None, parents: Vec::new(), n_outputs: 1 });
+        Self { tensor, source: Some(Source { node, slot: 0 }) }
+    }
+
+    /// The result of an operation; `op` is built only if a parent is on the graph.
+    pub fn from_op(tensor: Tensor, parents: &[&Self], op: impl FnOnce() -> Box<dyn Op>) -> Self {
+        let node = Node::new(1, parents, op);
+        Self { tensor, source: node.map(|node| Source { node, slot: 0 }) }
+    }
+
+    /// The results of an operation with several outputs, of which some may not have been computed.
+    pub fn from_op_many(
+        tensors: Vec<Option<Tensor>>,
+        parents: &[&Self],
+        op: impl FnOnce() -> Box<dyn Op>,
+    ) -> Vec<Option<Self>> {
+        let node = Node::new(tensors.len(), parents, op);
+        let source = |slot| node.as_ref().map(|node| Source { node: Arc::clone(node), slot });
+        let values = tensors.into_iter().enumerate();
+        values.map(|(slot, tensor)| tensor.map(|tensor| Self { tensor, source: source(slot) })).collect()
+    }
+
+    /// The number behind the value.
+    pub fn tensor(&self) -> &Tensor {
+        &self.tensor
+    }
+
+    /// The number behind the value, owned.
+    pub fn into_tensor(self) -> Tensor {
+        self.tensor
+    }
+
+    /// The same number as a constant.
+    #[must_use]
+    pub fn detach(&self) -> Self {
+        Self::constant(self.tensor.clone())
+    }
+
+    /// Whether nothing behind this value can be differentiated.
+    pub fn is_constant(&self) -> bool {
+        self.source.is_none()
+    }
+
+    pub(crate) fn source(&self) -> Option<&Source> {
+        self.source.as_ref()
+    }
+
+    /// The shape as a slice.
+    pub fn dims(&self) -> &[usize] {
+        self.tensor.dims()
+    }
+
+    /// The element type.
+    pub fn dtype(&self) -> DType {
+        self.tensor.dtype()
+    }
+
+    /// Where the tensor lives.
+    pub fn device(&self) -> &Device {
+        self.tensor.device()
+    }
+
+    /// A scalar as `f64`, whatever its type.
+    ///
+    /// # Errors
+    /// When the value has more than one element.
+    pub fn to_f64(&self) -> Result<f64> {
+        if self.tensor.elem_count() != 1 {
+            return Err(Error::NotScalar { shape: self.dims().to_vec() });
+        }
+        Ok(self.tensor.flatten_all()?.to_dtype(DType::F64)?.to_vec1::<f64>()?[0])
+    }
+}
+
+impl fmt::Debug for Value {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let made_by = match &self.source {
+            None => "constant",
+            Some(source) => source.node.op.as_ref().map_or("variable", |op| op.name()),
+        };
+        write!(f, "Value({:?} {:?}, {made_by})", self.dims(), self.dtype())
+    }
+}
+
+impl Drop for Node {
+    /// Frees a long chain in a loop: the default recursion overflows the stack of a worker thread.
+    fn drop(&mut self) {
+        let mut pending = Vec::new();
+        self.release(&mut pending);
+        while let Some(node) = pending.pop() {
+            if let Some(mut node) = Arc::into_inner(node) {
+                node.release(&mut pending);
+            }
+        }
+    }
+}
+
+impl Node {
+    /// A node for an operation, unless all its parents are constants.
+    fn new(n_outputs: usize, parents: &[&Value], op: impl FnOnce() -> Box<dyn Op>) -> Option<Arc<Self>> {
+        let parents: Vec<_> = parents.iter().map(|parent| parent.source.clone()).collect();
+        let on_graph = parents.iter().any(Option::is_some);
+        on_graph.then(|| Arc::new(Self { op: Some(op()), parents, n_outputs }))
+    }
+
+    /// Drops the operation while `parents` still holds what it kept, so that this frees no node; then hands the
+    /// parents over.
+    fn release(&mut self, pending: &mut Vec<Arc<Self>>) {
+        self.op = None;
+        pending.extend(self.parents.drain(..).flatten().map(|source| source.node));
+    }
+}

@@ -1,0 +1,224 @@
+//! The one error type of the crate: a variant for each thing that a user can do something about.
+//!
+//! Deliberately not here: how an error is shown. Causes are kept as sources, so that a front end can print the chain.
+
+use std::{error, io, path::PathBuf};
+
+/// What the functions of this crate return.
+pub type Result<T> = std::result::Result<T, Error>;
+
+/// The cause reported by a library underneath, kept opaque so that its version is no part of this crate's interface.
+type Cause = Box<dyn error::Error + Send + Sync>;
+
+/// What can be wrong with a file, a setting or a data set.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum Error {
+    /// A file or a directory is missing or cannot be read.
+    #[error("failed to read `{}`", path.display())]
+    Read {
+        /// The file or directory.
+        path: PathBuf,
+        /// What the operating system said.
+        source: io::Error,
+    },
+
+    /// A line of a text file is not what the format asks for.
+    #[error("{}:{line}: expected {wanted}, found {found}", path.display())]
+    Line {
+        /// The file.
+        path: PathBuf,
+        /// The line, from 1.
+        line: usize,
+        /// What the format asks for.
+        wanted: &'static str,
+        /// What stands there.
+        found: String,
+    },
+
+    /// An `I-` tag continues no entity of its type, and the policy is [`Reject`](crate::text::OrphanInside::Reject).
+    #[error("{}:{line}: expected `B-{kind}` or an entity of type `{kind}` to continue, found `I-{kind}`", path.display())]
+    OrphanInside {
+        /// The file.
+        path: PathBuf,
+        /// The line, from 1.
+        line: usize,
+        /// The entity type of the tag.
+        kind: String,
+    },
+
+    /// A file or a directory can be read but holds nothing of what is looked for.
+    #[error("`{}`: expected {wanted}, found none", path.display())]
+    Nothing {
+        /// The file or directory.
+        path: PathBuf,
+        /// What is looked for.
+        wanted: String,
+    },
+
+    /// A number handed in is outside of its range.
+    #[error("`{name}`: expected {wanted}, found {found}")]
+    Setting {
+        /// The name of the setting.
+        name: String,
+        /// Its range.
+        wanted: String,
+        /// The value.
+        found: String,
+    },
+
+    /// An entity type that the corpus does not have.
+    #[error("entity type `{name}` is not in the corpus, which has {known}")]
+    UnknownType {
+        /// The type asked for.
+        name: String,
+        /// The types of the corpus.
+        known: String,
+    },
+
+    /// A class that the picture set does not have.
+    #[error("class `{name}` is not among the {known} classes of the set")]
+    UnknownClass {
+        /// The class asked for.
+        name: String,
+        /// How many classes the set has.
+        known: usize,
+    },
+
+    /// A class stands in two places that must not share one.
+    #[error("class `{name}` stands in both `{first}` and `{second}`")]
+    Overlap {
+        /// The class.
+        name: String,
+        /// One place.
+        first: String,
+        /// The other place, the same one when the class is listed twice.
+        second: String,
+    },
+
+    /// There are fewer classes than wanted.
+    #[error("{purpose} needs {wanted} classes, found {found}")]
+    TooFewClasses {
+        /// What the classes are wanted for.
+        purpose: String,
+        /// How many it takes.
+        wanted: usize,
+        /// How many there are.
+        found: usize,
+    },
+
+    /// An entity type can never fill an episode.
+    #[error(
+        "entity type `{kind}`: {k_shot}-shot with {n_query} queries needs {} entities in 2 or more sentences, \
+         found {entities} in {sentences} usable ones (the corpus has {in_all})",
+        k_shot.saturating_add(*n_query)
+    )]
+    TooFewEntities {
+        /// The entity type.
+        kind: String,
+        /// Entities wanted in the support set.
+        k_shot: usize,
+        /// Entities wanted in the query set.
+        n_query: usize,
+        /// Entities in the sentences that an episode can hold.
+        entities: usize,
+        /// Sentences with the type that an episode can hold.
+        sentences: usize,
+        /// Entities of the type in all sentences.
+        in_all: usize,
+    },
+
+    /// No draw of entity types and sentences could be completed.
+    #[error(
+        "no {n_way}-way episode in {draws} draws: at the last, entity type `{kind}` reached {found} of {wanted} \
+         entities in the {set} set, with {candidates} sentences of the drawn types to choose from"
+    )]
+    NoEpisode {
+        /// Entity types in an episode.
+        n_way: usize,
+        /// How many draws were tried.
+        draws: usize,
+        /// The entity type that lacks entities.
+        kind: String,
+        /// `support` or `query`.
+        set: &'static str,
+        /// Entities found.
+        found: usize,
+        /// Entities wanted.
+        wanted: usize,
+        /// Sentences of the drawn types that were left to choose from.
+        candidates: usize,
+    },
+
+    /// A class has fewer pictures than an episode takes.
+    #[error("class `{class}` has {found} pictures, {k_shot}-shot with {n_query} queries needs {}", k_shot.saturating_add(*n_query))]
+    TooFewImages {
+        /// The class.
+        class: String,
+        /// Pictures wanted in the support set.
+        k_shot: usize,
+        /// Pictures wanted in the query set.
+        n_query: usize,
+        /// Pictures in the class.
+        found: usize,
+    },
+
+    /// A file is not a `tokenizer.json` that can be used.
+    #[error("`{}` is not a tokenizer in the format of `tokenizer.json`", path.display())]
+    Tokenizer {
+        /// The file.
+        path: PathBuf,
+        /// What the tokenizers library said.
+        source: Cause,
+    },
+
+    /// Words that the tokenizer cannot turn into ids.
+    #[error("failed to tokenize `{words}`")]
+    Tokenize {
+        /// The words.
+        words: String,
+        /// What the tokenizers library said.
+        source: Cause,
+    },
+
+    /// A picture that does not decode.
+    #[error("failed to decode the picture `{}`", path.display())]
+    Picture {
+        /// The file, or the archive and the entry in it.
+        path: PathBuf,
+        /// What the image library said.
+        source: Cause,
+    },
+
+    /// A file that is no zip archive, or a damaged one.
+    #[error("failed to read the zip archive `{}`", path.display())]
+    Archive {
+        /// The archive, or the archive and the entry in it.
+        path: PathBuf,
+        /// What the zip library said.
+        source: Cause,
+    },
+}
+
+impl Error {
+    pub(crate) fn setting(
+        name: impl Into<String>,
+        wanted: impl Into<String>,
+        found: &impl ToString,
+    ) -> Self {
+        Error::Setting {
+            name: name.into(),
+            wanted: wanted.into(),
+            found: found.to_string(),
+        }
+    }
+}
+
+/// An error unless `value` is at least 1: a shape with a zero in it asks for nothing.
+pub(crate) fn at_least_one(name: &str, value: usize) -> Result<()> {
+    if value == 0 {
+        Err(Error::setting(name, "1 or more", &0))
+    } else {
+        Ok(())
+    }
+}

@@ -1,0 +1,44 @@
+//! Reading whole files with the path, and for text the line, in the error.
+//!
+//! Deliberately not here: any format.
+
+use std::{fs, path::Path};
+
+use crate::{Error, Result};
+
+/// The bytes of a file.
+pub(crate) fn read(path: &Path) -> Result<Vec<u8>> {
+    fs::read(path).map_err(|source| Error::Read {
+        path: path.to_path_buf(),
+        source,
+    })
+}
+
+/// The text of a UTF-8 file.
+pub(crate) fn read_text(path: &Path) -> Result<String> {
+    String::from_utf8(read(path)?).map_err(|error| {
+        let valid = error.utf8_error().valid_up_to();
+        let bytes = error.as_bytes();
+        Error::Line {
+            path: path.to_path_buf(),
+            line: bytes[..valid].split(|&byte| byte == b'\n').count(),
+            wanted: "UTF-8",
+            found: format!("byte 0x{:02x}", bytes[valid]),
+        }
+    })
+}
+
+/// A line as shown in a message: quoted, short, with nothing that a terminal would act on.
+pub(crate) fn excerpt(line: &str) -> String {
+    const SHOWN: usize = 60;
+    let shown: String = line
+        .chars()
+        .take(SHOWN)
+        .flat_map(char::escape_debug)
+        .collect();
+    if line.chars().nth(SHOWN).is_some() {
+        format!("`{shown}..`")
+    } else {
+        format!("`{shown}`")
+    }
+}

@@ -1,0 +1,207 @@
+//! Words to token ids, with each word's label at its first sub-word.
+//!
+//! Deliberately not here: training a tokenizer, padding, tensors. The words are already split; a `tokenizer.json`
+//! splits them further.
+
+use std::path::Path;
+
+use tokenizers::{EncodeInput, ModelWrapper};
+
+use crate::{
+    Error, Result,
+    file::{excerpt, read},
+};
+
+/// The label of positions that carry none: later sub-words and special tokens. Losses skip it.
+pub const IGNORE_INDEX: i64 = -100;
+
+/// A model's own tokenizer. Truncation and padding that its file switches on are switched off: the one would cut
+/// sentences through a word, and the other would put padding into every sentence.
+///
+/// Text that spells a special token, such as a word `[SEP]`, becomes that token, as it does in `transformers`.
+///
+/// ```no_run
+/// use std::path::Path;
+/// use metashot_data::text::Tokenizer;
+///
+/// let tokenizer = Tokenizer::from_file(Path::new("minilm/tokenizer.json"))?;
+/// let words = ["Cholsey", "Railway"].map(String::from);
+/// let encoded = tokenizer.encode_words(&words, 64)?;
+/// let labels = encoded.align(&[1, 2]);
+/// assert_eq!(labels.len(), encoded.ids.len());
+/// # Ok::<(), metashot_data::Error>(())
+/// ```
+#[derive(Debug, Clone)]
+pub struct Tokenizer {
+    inner: tokenizers::Tokenizer,
+    /// Special tokens before and after the words, as `[CLS]` and `[SEP]`.
+    prefix: Vec<u32>,
+    suffix: Vec<u32>,
+    /// What stands for a word without sub-words.
+    unknown: u32,
+}
+
+/// The token ids of one sentence, special tokens included.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Encoded {
+    /// The token ids.
+    pub ids: Vec<u32>,
+    /// For each token the word that it begins; `None` at later sub-words and special tokens.
+    pub first_subword: Vec<Option<usize>>,
+    /// How many words fit whole, from the first: fewer than there were when the sentence was cut.
+    pub n_words: usize,
+}
+
+impl Tokenizer {
+    /// Reads a `tokenizer.json`.
+    ///
+    /// # Errors
+    /// A file that cannot be read, is no tokenizer, or has no unknown token.
+    pub fn from_file(path: &Path) -> Result<Self> {
+        Self::from_bytes(&read(path)?, path)
+    }
+
+    /// A tokenizer from the content of a `tokenizer.json`; `name` stands for the file in errors.
+    ///
+    /// # Errors
+    /// Content that is no tokenizer, or has no unknown token.
+    pub fn from_bytes(bytes: &[u8], name: &Path) -> Result<Self> {
+        let foreign = |source| Error::Tokenizer {
+            path: name.to_path_buf(),
+            source,
+        };
+        let mut inner = tokenizers::Tokenizer::from_bytes(bytes).map_err(foreign)?;
+        inner.with_truncation(None).map_err(foreign)?;
+        inner.with_padding(None);
+
+        let unknown_token = match inner.get_model() {
+            ModelWrapper::WordPiece(model) => model.unk_token.clone(),
+            ModelWrapper::WordLevel(model) => model.unk_token.clone(),
+            ModelWrapper::BPE(model) => model
+                .unk_token
+                .clone()
+                .unwrap_or_else(|| "<unk>".to_owned()),
+            ModelWrapper::Unigram(_) => "<unk>".to_owned(),
+        };
+        let unknown = inner
+            .token_to_id(&unknown_token)
+            .ok_or_else(|| Error::Nothing {
+                path: name.to_path_buf(),
+                wanted: format!("the unknown token `{unknown_token}` in the vocabulary"),
+            })?;
+
+        // Where the special tokens go is seen on one word: they are the tokens that belong to no word.
+        let probe = inner
+            .encode(vec![unknown_token.as_str()], true)
+            .map_err(foreign)?;
+        let of_word = probe.get_word_ids();
+        let start = of_word.iter().take_while(|word| word.is_none()).count();
+        let end = of_word.len()
+            - of_word
+                .iter()
+                .rev()
+                .take_while(|word| word.is_none())
+                .count();
+        let (prefix, suffix) = (
+            probe.get_ids()[..start].to_vec(),
+            probe.get_ids()[end.max(start)..].to_vec(),
+        );
+        Ok(Self {
+            inner,
+            prefix,
+            suffix,
+            unknown,
+        })
+    }
+
+    /// One more than the highest id: the number of rows that a model's embedding needs.
+    pub fn vocab_size(&self) -> usize {
+        self.inner
+            .get_vocab(true)
+            .into_values()
+            .max()
+            .map_or(0, |highest| highest as usize + 1)
+    }
+
+    /// The id of a token such as `[PAD]` or `[MASK]`.
+    pub fn token_id(&self, token: &str) -> Option<u32> {
+        self.inner.token_to_id(token)
+    }
+
+    /// The token ids of a sentence, at most `max_len` of them, special tokens included.
+    ///
+    /// A sentence that is too long loses whole words at its end. A word without any sub-word, such as a lone
+    /// zero-width character that the normalizer drops, becomes the unknown token, so that every word that is kept has
+    /// exactly one first sub-word.
+    ///
+    /// # Errors
+    /// A `max_len` that leaves no room for a word; words that the tokenizer fails on.
+    pub fn encode_words(&self, words: &[String], max_len: usize) -> Result<Encoded> {
+        let n_special = self.prefix.len() + self.suffix.len();
+        if max_len <= n_special {
+            let wanted = format!("more than the {n_special} special tokens of a sentence");
+            return Err(Error::setting("max_len", wanted, max_len));
+        }
+        let input: Vec<&str> = words.iter().map(String::as_str).collect();
+        let pieces = self
+            .inner
+            .encode(EncodeInput::Single(input.into()), false)
+            .map_err(|source| Error::Tokenize {
+                words: excerpt(&words.join(" ")),
+                source,
+            })?;
+        let mut pieces = pieces
+            .get_ids()
+            .iter()
+            .zip(pieces.get_word_ids())
+            .peekable();
+
+        let mut encoded = Encoded {
+            ids: self.prefix.clone(),
+            first_subword: vec![None; self.prefix.len()],
+            n_words: 0,
+        };
+        for word in 0..words.len() {
+            let start = encoded.ids.len();
+            while let Some((&id, _)) = pieces.next_if(|(_, of_word)| **of_word == Some(word as u32))
+            {
+                encoded.ids.push(id);
+            }
+            if encoded.ids.len() == start {
+                encoded.ids.push(self.unknown);
+            }
+            if encoded.ids.len() + self.suffix.len() > max_len {
+                encoded.ids.truncate(start);
+                break;
+            }
+            encoded.first_subword.push(Some(word));
+            encoded.first_subword.resize(encoded.ids.len(), None);
+            encoded.n_words += 1;
+        }
+        encoded.ids.extend(&self.suffix);
+        encoded.first_subword.resize(encoded.ids.len(), None);
+        Ok(encoded)
+    }
+}
+
+impl Encoded {
+    /// The label of each token: its word's at a first sub-word, [`IGNORE_INDEX`] elsewhere. `word_labels` may go on
+    /// beyond the words that fit.
+    ///
+    /// # Panics
+    /// When there are fewer labels than words that fit.
+    #[expect(clippy::cast_possible_wrap, reason = "no scheme has 2^63 labels")]
+    pub fn align(&self, word_labels: &[usize]) -> Vec<i64> {
+        self.first_subword
+            .iter()
+            .map(|word| word.map_or(IGNORE_INDEX, |word| word_labels[word] as i64))
+            .collect()
+    }
+
+    /// The position of each word's first sub-word, word by word: where to read off a model's answer for the word.
+    pub fn word_positions(&self) -> Vec<usize> {
+        (0..self.ids.len())
+            .filter(|&position| self.first_subword[position].is_some())
+            .collect()
+    }
+}
