@@ -157,3 +157,6 @@ impl Value {
         Self::from_op(self.tensor().clone(), &[self], || Box::new(Alias))
     }
 }
+
+#[cfg(test)]
+mod tests;
