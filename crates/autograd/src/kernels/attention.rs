@@ -7,7 +7,7 @@ use super::{
     Float,
     layer_norm::dot,
     matmul::{Mat, gemm},
-    softmax,
+    softmax, vectorized,
 };
 
 /// How the rows and columns of `(tokens, hidden)` divide into sentences and heads.
@@ -85,10 +85,7 @@ pub(crate) fn forward<T: Float>(q: &[T], k: &[T], v: &[T], heads: Heads<'_>) -> 
     for tile in heads.tiles() {
         let square = &mut p[tile.square..tile.square + tile.len * tile.len];
         tile.outer(square, false, heads.scale(), tile.of(q), tile.of(k));
-        super::vectorized(
-            #[inline(always)]
-            || softmax::rows(square, tile.len),
-        );
+        vectorized!(softmax::rows(square, tile.len));
         tile.apply(&mut out, T::of(1.0), tile.probabilities(&p), tile.of(v));
     }
     (out, p)
@@ -151,21 +148,16 @@ pub(crate) fn backward_twice<T: Float>(
         tile.apply(&mut eg, one, tile.probabilities(p), tile.of(c));
         tile.outer(&mut to_p, false, one, tile.of(g), tile.of(c));
         // dS = P * (dP - rowsum(dP * P)).
-        super::vectorized(
-            #[inline(always)]
-            || {
-                for row in 0..len {
-                    let range = row * len..(row + 1) * len;
-                    let (p, dp) = (&probabilities[range.clone()], &dp[range.clone()]);
-                    let (e, to_p) = (&mut to_ds[range.clone()], &mut to_p[range]);
-                    let (drift, weight) = (dot(dp, p), dot(e, p));
-                    for i in 0..len {
-                        to_p[i] += e[i] * (dp[i] - drift) - dp[i] * weight;
-                        e[i] = p[i] * (e[i] - weight);
-                    }
-                }
-            },
-        );
+        vectorized!(for row in 0..len {
+            let range = row * len..(row + 1) * len;
+            let (p, dp) = (&probabilities[range.clone()], &dp[range.clone()]);
+            let (e, to_p) = (&mut to_ds[range.clone()], &mut to_p[range]);
+            let (drift, weight) = (dot(dp, p), dot(e, p));
+            for i in 0..len {
+                to_p[i] += e[i] * (dp[i] - drift) - dp[i] * weight;
+                e[i] = p[i] * (e[i] - weight);
+            }
+        });
         // dP = g v^T.
         let to_dp = Mat::rows(&to_ds, 0, len);
         tile.apply(&mut eg, one, to_dp, tile.of(v));
@@ -181,15 +173,10 @@ pub(crate) fn backward_twice<T: Float>(
 
 /// Turns the gradient of the probabilities into that of the scores, in place: `P * (x - rowsum(x * P))`.
 fn through_softmax<T: Float>(x: &mut [T], p: &[T], len: usize) {
-    super::vectorized(
-        #[inline(always)]
-        || {
-            for (x, p) in x.chunks_exact_mut(len).zip(p.chunks_exact(len)) {
-                let total = dot(x, p);
-                for (x, &p) in x.iter_mut().zip(p) {
-                    *x = p * (*x - total);
-                }
-            }
-        },
-    );
+    vectorized!(for (x, p) in x.chunks_exact_mut(len).zip(p.chunks_exact(len)) {
+        let total = dot(x, p);
+        for (x, &p) in x.iter_mut().zip(p) {
+            *x = p * (*x - total);
+        }
+    });
 }

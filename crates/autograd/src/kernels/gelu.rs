@@ -17,7 +17,7 @@ pub(crate) fn derivative(x: &Tensor, order: usize) -> Result<Tensor> {
     if on_host(x) {
         return for_float!(x, T => {
             let p: Vec<T> = p.into_iter().map(T::of).collect();
-            let out = with_slices([x], |[x]| vectorized(|| on_slice::<T>(x, order, &p)))?;
+            let out = with_slices([x], |[x]| vectorized!(on_slice::<T>(x, order, &p)))?;
             tensor(out, x.dims())
         });
     }

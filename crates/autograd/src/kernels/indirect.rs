@@ -36,19 +36,14 @@ impl<T: Float> Indirect<'_, T> {
 
 /// The product by plain loops, for element types without a kernel of their own and machines without vector units.
 pub(super) fn plain<T: Float>(job: Indirect<'_, T>, out: &mut [T]) {
-    vectorized(
-        #[inline(always)]
-        || {
-            for (out, &row) in out.chunks_exact_mut(job.width).zip(job.rows) {
-                for (b, &step) in job.b.chunks_exact(job.width).zip(job.steps) {
-                    let a = job.a[row + step];
-                    for (out, &b) in out.iter_mut().zip(b) {
-                        *out += a * b;
-                    }
-                }
+    vectorized!(for (out, &row) in out.chunks_exact_mut(job.width).zip(job.rows) {
+        for (b, &step) in job.b.chunks_exact(job.width).zip(job.steps) {
+            let a = job.a[row + step];
+            for (out, &b) in out.iter_mut().zip(b) {
+                *out += a * b;
             }
-        },
-    );
+        }
+    });
 }
 
 /// The product by register tiles: `ROWS` rows times a few vectors of columns stay in registers over a run of steps.
@@ -92,46 +87,49 @@ fn tiles<S: Simd, const VECTORS: usize>(simd: S, job: Indirect<'_, f32>, out: &m
             let b = &job.b[first * job.width + column..];
             for (tile, rows) in job.rows.chunks(ROWS).enumerate() {
                 let out = &mut out[tile * ROWS * job.width + column..];
-                if n_columns == panel && rows.len() == ROWS {
-                    full_tile::<S, VECTORS>(simd, job.a, rows, steps, b, job.width, out);
-                } else {
+                if n_columns < panel {
                     edge_tile(simd, job.a, rows, steps, b, job.width, n_columns, out);
+                } else if let Ok(rows) = rows.try_into() {
+                    full_tile::<S, VECTORS>(simd, job.a, rows, steps, (b, job.width), (out, job.width));
+                } else {
+                    last_rows::<S, VECTORS>(simd, job.a, rows, steps, (b, job.width), (out, job.width));
                 }
             }
         }
     }
 }
 
-/// One tile whose rows and columns are all there.
+/// One tile whose rows and columns are all there; `b` and `out` come with the distance between their rows.
 #[inline(always)]
 fn full_tile<S: Simd, const VECTORS: usize>(
     simd: S,
     a: &[f32],
-    rows: &[usize],
+    rows: &[usize; ROWS],
     steps: &[usize],
-    b: &[f32],
-    width: usize,
-    out: &mut [f32],
+    (b, b_width): (&[f32], usize),
+    (out, out_width): (&mut [f32], usize),
 ) {
     let lanes = S::F32_LANES;
-    let load = |from: &[f32], at: usize| simd.partial_load_f32s(&from[at..at + lanes]);
-    let mut sums = [[simd.splat_f32s(0.0); VECTORS]; ROWS];
-    for (row, sums) in sums.iter_mut().enumerate() {
-        for (vector, sum) in sums.iter_mut().enumerate() {
-            *sum = load(out, row * width + vector * lanes);
+    assert!(out.len() >= (ROWS - 1) * out_width + VECTORS * lanes);
+    assert!(b.len() >= (steps.len() - 1) * b_width + VECTORS * lanes);
+    // SAFETY: the assertions above bound what is read of `b` and `out` and written to `out`; `Indirect::add_to` has
+    // checked that every row plus every step is inside `a`.
+    #[expect(unsafe_code, reason = "bounds checks here cost a third of the kernel's speed")]
+    unsafe {
+        let vector_at = |start: *const f32, vector: usize| {
+            start.add(vector * lanes).cast::<S::f32s>().read_unaligned()
+        };
+        let mut sums = [[simd.splat_f32s(0.0); VECTORS]; ROWS];
+        for (row, sums) in sums.iter_mut().enumerate() {
+            for (vector, sum) in sums.iter_mut().enumerate() {
+                *sum = vector_at(out.as_ptr().add(row * out_width), vector);
+            }
         }
-    }
-    let rows: &[usize; ROWS] = rows.try_into().expect("the caller passes whole tiles here");
-    debug_assert!(b.len() >= (steps.len() - 1) * width + VECTORS * lanes);
-    for (k, &step) in steps.iter().enumerate() {
-        // SAFETY: `Indirect::add_to` checked that every row plus every step is inside `a`, and that `b` has a row
-        // of `width` for every step, of which the caller left at least `VECTORS * lanes` from its column on.
-        #[expect(unsafe_code, reason = "bounds checks here cost a third of the kernel's speed")]
-        unsafe {
-            let b_row = b.as_ptr().add(k * width);
+        for (k, &step) in steps.iter().enumerate() {
+            let b_row = b.as_ptr().add(k * b_width);
             let mut vectors = [simd.splat_f32s(0.0); VECTORS];
             for (vector, value) in vectors.iter_mut().enumerate() {
-                *value = b_row.add(vector * lanes).cast::<S::f32s>().read_unaligned();
+                *value = vector_at(b_row, vector);
             }
             for row in 0..ROWS {
                 let factor = simd.splat_f32s(*a.get_unchecked(rows[row] + step));
@@ -140,12 +138,36 @@ fn full_tile<S: Simd, const VECTORS: usize>(
                 }
             }
         }
-    }
-    for (row, sums) in sums.iter().enumerate() {
-        for (vector, &sum) in sums.iter().enumerate() {
-            let at = row * width + vector * lanes;
-            simd.partial_store_f32s(&mut out[at..at + lanes], sum);
+        for (row, sums) in sums.iter().enumerate() {
+            for (vector, &sum) in sums.iter().enumerate() {
+                let at = out.as_mut_ptr().add(row * out_width + vector * lanes);
+                at.cast::<S::f32s>().write_unaligned(sum);
+            }
         }
+    }
+}
+
+/// The last tile of a panel, with fewer rows: a whole tile on the side, whose further rows repeat one.
+#[inline(always)]
+fn last_rows<S: Simd, const VECTORS: usize>(
+    simd: S,
+    a: &[f32],
+    rows: &[usize],
+    steps: &[usize],
+    b: (&[f32], usize),
+    (out, out_width): (&mut [f32], usize),
+) {
+    const WIDEST: usize = 64;
+    let panel = VECTORS * S::F32_LANES;
+    let mut side = [0f32; ROWS * WIDEST];
+    let mut padded = [rows[0]; ROWS];
+    padded[..rows.len()].copy_from_slice(rows);
+    for row in 0..rows.len() {
+        side[row * panel..][..panel].copy_from_slice(&out[row * out_width..][..panel]);
+    }
+    full_tile::<S, VECTORS>(simd, a, &padded, steps, b, (&mut side, panel));
+    for row in 0..rows.len() {
+        out[row * out_width..][..panel].copy_from_slice(&side[row * panel..][..panel]);
     }
 }
 

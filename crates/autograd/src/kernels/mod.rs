@@ -6,10 +6,12 @@
 pub(crate) mod attention;
 pub(crate) mod block;
 pub(crate) mod conv;
+pub(crate) mod elementwise;
 pub(crate) mod gelu;
 mod indirect;
 pub(crate) mod layer_norm;
 pub(crate) mod matmul;
+pub(crate) mod reduce;
 pub(crate) mod softmax;
 
 use candle_core::{CpuStorage, DType, Device, Storage, Tensor, WithDType};
@@ -143,8 +145,24 @@ pub(crate) fn tensor<T: Float>(elements: Vec<T>, dims: &[usize]) -> Result<Tenso
     Ok(Tensor::from_vec(elements, dims, &Device::Cpu)?)
 }
 
-/// Runs a loop compiled for the best instruction set of this machine.
-#[inline(always)]
-pub(crate) fn vectorized<R>(f: impl FnOnce() -> R) -> R {
-    pulp::Arch::new().dispatch(f)
+/// Evaluates an expression compiled for the best vector instructions of the machine it runs on.
+///
+/// A macro, because the expression must be inlined into the function that has those instructions: what is left as a
+/// call of its own is compiled without them. The attribute binds the closure's body, which is what gets called only
+/// if the closure can be called no more than once; moving `once` into it sees to that.
+macro_rules! vectorized {
+    ($body:expr) => {{
+        let once = crate::kernels::Once;
+        pulp::Arch::new().dispatch(
+            #[inline(always)]
+            || {
+                let _moved = once;
+                $body
+            },
+        )
+    }};
 }
+pub(crate) use vectorized;
+
+/// Something that cannot be copied: see [`vectorized`].
+pub(crate) struct Once;

@@ -21,7 +21,7 @@ pub(crate) fn softmax(x: &Tensor, kind: Kind) -> Result<Tensor> {
         return for_float!(x, T => {
             let out = with_slices([x], |[x]: [&[T]; 1]| {
                 let mut out = x.to_vec();
-                vectorized(|| match kind {
+                vectorized!(match kind {
                     Kind::Softmax => rows(&mut out, width),
                     Kind::LogSoftmax => log_rows(&mut out, width),
                 });

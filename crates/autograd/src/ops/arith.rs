@@ -5,30 +5,23 @@
 use super::only;
 use crate::{
     error::Result,
+    kernels::elementwise::{self, Binary},
     value::{Op, Rule, Value},
 };
 
-#[derive(Clone, Copy)]
-enum Kind {
-    Add,
-    Sub,
-    Mul,
-    Div,
-}
-
-struct Binary {
-    kind: Kind,
+struct Arithmetic {
+    kind: Binary,
     left: Value,
     right: Value,
 }
 
-impl Op for Binary {
+impl Op for Arithmetic {
     fn name(&self) -> &'static str {
         match self.kind {
-            Kind::Add => "add",
-            Kind::Sub => "sub",
-            Kind::Mul => "mul",
-            Kind::Div => "div",
+            Binary::Add => "add",
+            Binary::Sub => "sub",
+            Binary::Mul => "mul",
+            Binary::Div => "div",
         }
     }
 
@@ -37,18 +30,18 @@ impl Op for Binary {
         let (left, right) = (rule.saved(&self.left), rule.saved(&self.right));
         let to_left = rule.when_wanted(0, || {
             let grad = match self.kind {
-                Kind::Add | Kind::Sub => grad.clone(),
-                Kind::Mul => grad.mul(&right)?,
-                Kind::Div => grad.div(&right)?,
+                Binary::Add | Binary::Sub => grad.clone(),
+                Binary::Mul => grad.mul(&right)?,
+                Binary::Div => grad.div(&right)?,
             };
             grad.sum_to(left.dims())
         })?;
         let to_right = rule.when_wanted(1, || {
             let grad = match self.kind {
-                Kind::Add => grad.clone(),
-                Kind::Sub => grad.neg()?,
-                Kind::Mul => grad.mul(&left)?,
-                Kind::Div => grad.mul(&left)?.div(&right)?.div(&right)?.neg()?,
+                Binary::Add => grad.clone(),
+                Binary::Sub => grad.neg()?,
+                Binary::Mul => grad.mul(&left)?,
+                Binary::Div => grad.mul(&left)?.div(&right)?.div(&right)?.neg()?,
             };
             grad.sum_to(right.dims())
         })?;
@@ -77,7 +70,7 @@ impl Value {
     /// # Errors
     /// When the shapes do not broadcast.
     pub fn add(&self, other: &Self) -> Result<Self> {
-        self.binary(other, Kind::Add)
+        self.binary(other, Binary::Add)
     }
 
     /// `self - other`, broadcasting.
@@ -85,7 +78,7 @@ impl Value {
     /// # Errors
     /// When the shapes do not broadcast.
     pub fn sub(&self, other: &Self) -> Result<Self> {
-        self.binary(other, Kind::Sub)
+        self.binary(other, Binary::Sub)
     }
 
     /// `self * other`, elementwise, broadcasting.
@@ -93,7 +86,7 @@ impl Value {
     /// # Errors
     /// When the shapes do not broadcast.
     pub fn mul(&self, other: &Self) -> Result<Self> {
-        self.binary(other, Kind::Mul)
+        self.binary(other, Binary::Mul)
     }
 
     /// `self / other`, elementwise, broadcasting.
@@ -101,7 +94,7 @@ impl Value {
     /// # Errors
     /// When the shapes do not broadcast.
     pub fn div(&self, other: &Self) -> Result<Self> {
-        self.binary(other, Kind::Div)
+        self.binary(other, Binary::Div)
     }
 
     /// `mul * self + add`.
@@ -109,7 +102,7 @@ impl Value {
     /// # Errors
     /// When the tensor operation fails.
     pub fn affine(&self, mul: f64, add: f64) -> Result<Self> {
-        let tensor = self.tensor().affine(mul, add)?;
+        let tensor = elementwise::affine(self.tensor(), mul, add)?;
         Ok(Self::from_op(tensor, &[self], || Box::new(Affine { mul })))
     }
 
@@ -121,16 +114,10 @@ impl Value {
         self.affine(-1.0, 0.0)
     }
 
-    fn binary(&self, other: &Self, kind: Kind) -> Result<Self> {
-        let (a, b) = (self.tensor(), other.tensor());
-        let tensor = match kind {
-            Kind::Add => a.broadcast_add(b)?,
-            Kind::Sub => a.broadcast_sub(b)?,
-            Kind::Mul => a.broadcast_mul(b)?,
-            Kind::Div => a.broadcast_div(b)?,
-        };
+    fn binary(&self, other: &Self, kind: Binary) -> Result<Self> {
+        let tensor = elementwise::binary(self.tensor(), other.tensor(), kind)?;
         Ok(Self::from_op(tensor, &[self, other], || {
-            Box::new(Binary { kind, left: self.clone(), right: other.clone() })
+            Box::new(Arithmetic { kind, left: self.clone(), right: other.clone() })
         }))
     }
 }

@@ -85,7 +85,7 @@ impl Fused for NormReluPool {
         let shape = shape(x)?;
         for_float!(x, T => {
             let (y, moments, place) = with_slices([x, gamma, beta], |[x, gamma, beta]| {
-                vectorized(|| kernel::forward::<T>(x, gamma, beta, shape, T::of(self.eps)))
+                vectorized!(kernel::forward::<T>(x, gamma, beta, shape, T::of(self.eps)))
             })?;
             let channels = [shape.channels];
             let kept = vec![
@@ -110,7 +110,7 @@ impl Fused for NormReluPool {
             let (gx, g_gamma, g_beta) = with_bytes(&kept[2], |place| {
                 with_slices([x, gamma, grad, &kept[0], &kept[1]], |[x, gamma, g, mean, r]| {
                     let moments = Moments { mean: mean.to_vec(), r: r.to_vec() };
-                    vectorized(|| kernel::backward::<T>(x, gamma, g, &moments, place, shape))
+                    vectorized!(kernel::backward::<T>(x, gamma, g, &moments, place, shape))
                 })
             })?;
             let dims = gamma.dims();
@@ -137,7 +137,7 @@ impl Fused for NormReluPool {
                 with_slices(tensors, |[x, gamma, g, hx, h_gamma, h_beta, mean, r]| {
                     let moments = Moments { mean: mean.to_vec(), r: r.to_vec() };
                     let (at, h) = ((x, gamma, g), (hx, h_gamma, h_beta));
-                    vectorized(|| kernel::backward_twice::<T>(at, h, &moments, place, shape))
+                    vectorized!(kernel::backward_twice::<T>(at, h, &moments, place, shape))
                 })
             })?;
             let dg = tensor(dg, grad.dims())?;

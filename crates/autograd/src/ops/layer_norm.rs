@@ -52,7 +52,7 @@ impl Fused for LayerNorm {
         let &[x, w, b] = inputs else { unreachable!("layer norm has three inputs") };
         for_float!(x, T => {
             let y = with_slices([x, w, b], |[x, w, b]| {
-                vectorized(|| kernel::forward::<T>(x, w, b, T::of(self.eps)))
+                vectorized!(kernel::forward::<T>(x, w, b, T::of(self.eps)))
             })?;
             Ok((tensor(y, x.dims())?, Vec::new()))
         })
@@ -68,7 +68,7 @@ impl Fused for LayerNorm {
         let &[x, w, _] = inputs else { unreachable!("layer norm has three inputs") };
         for_float!(x, T => {
             let (gx, gw, gb) = with_slices([x, w, grad], |[x, w, g]| {
-                vectorized(|| kernel::backward::<T>(x, w, g, T::of(self.eps)))
+                vectorized!(kernel::backward::<T>(x, w, g, T::of(self.eps)))
             })?;
             Ok(vec![Some(tensor(gx, x.dims())?), Some(tensor(gw, w.dims())?), Some(tensor(gb, w.dims())?)])
         })
@@ -87,7 +87,7 @@ impl Fused for LayerNorm {
         let [hx, hw, hb] = [(0, 0), (1, 1), (2, 1)].map(|(at, like)| cotangents[at].unwrap_or(&zeros[like]));
         for_float!(x, T => {
             let (dx, dw, dg) = with_slices([x, w, grad, hx, hw, hb], |[x, w, g, hx, hw, hb]| {
-                vectorized(|| kernel::backward_twice::<T>((x, w, g), (hx, hw, hb), T::of(self.eps)))
+                vectorized!(kernel::backward_twice::<T>((x, w, g), (hx, hw, hb), T::of(self.eps)))
             })?;
             Ok(vec![Some(tensor(dx, x.dims())?), Some(tensor(dw, w.dims())?), None, Some(tensor(dg, x.dims())?)])
         })

@@ -5,6 +5,7 @@
 use super::only;
 use crate::{
     error::Result,
+    kernels::{on_host, reduce::columns},
     value::{Op, Rule, Value},
 };
 
@@ -44,7 +45,15 @@ impl Value {
     /// # Errors
     /// When an axis does not exist.
     pub fn sum_keepdim(&self, axes: &[usize]) -> Result<Self> {
-        let tensor = self.tensor().sum_keepdim(axes)?;
+        let x = self.tensor();
+        let last = self.dims().len().saturating_sub(1);
+        let tensor = if last > 0 && on_host(x) && axes.iter().copied().eq(0..last) {
+            let mut dims = vec![1; last];
+            dims.push(self.dims()[last]);
+            columns(x)?.reshape(dims)?
+        } else {
+            x.sum_keepdim(axes)?
+        };
         Ok(Self::from_op(tensor, &[self], || Box::new(Sum { dims: self.dims().to_vec() })))
     }
 

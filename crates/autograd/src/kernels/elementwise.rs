@@ -1,0 +1,87 @@
+//! Elementwise arithmetic on the calling thread.
+//!
+//! Candle's own runs on a pool of spinning threads, which fight with the tasks that already use every core. Not
+//! here: broadcasts other than of trailing axes, which are rare and stay with candle.
+
+use candle_core::Tensor;
+
+use super::{Float, for_float, on_host, tensor, vectorized, with_slices};
+use crate::error::Result;
+
+/// An operation of two numbers.
+#[derive(Clone, Copy)]
+pub(crate) enum Binary {
+    Add,
+    Sub,
+    Mul,
+    Div,
+}
+
+/// `a op b`, broadcasting.
+pub(crate) fn binary(a: &Tensor, b: &Tensor, op: Binary) -> Result<Tensor> {
+    let trailing = |whole: &Tensor, part: &Tensor| {
+        let part = part.dims();
+        let part = &part[part.iter().take_while(|&&dim| dim == 1).count()..];
+        part.len() <= whole.rank() && whole.dims().ends_with(part)
+    };
+    let same_kind = on_host(a) && on_host(b) && a.dtype() == b.dtype();
+    let dims = if same_kind && a.rank() >= b.rank() && trailing(a, b) {
+        a.dims()
+    } else if same_kind && b.rank() >= a.rank() && trailing(b, a) {
+        b.dims()
+    } else {
+        return Ok(match op {
+            Binary::Add => a.broadcast_add(b)?,
+            Binary::Sub => a.broadcast_sub(b)?,
+            Binary::Mul => a.broadcast_mul(b)?,
+            Binary::Div => a.broadcast_div(b)?,
+        });
+    };
+    for_float!(a, T => {
+        let out = with_slices([a, b], |[a, b]: [&[T]; 2]| {
+            vectorized!(match op {
+                Binary::Add => zip(a, b, #[inline(always)] |x, y| x + y),
+                Binary::Sub => zip(a, b, #[inline(always)] |x, y| x - y),
+                Binary::Mul => zip(a, b, #[inline(always)] |x, y| x * y),
+                Binary::Div => zip(a, b, #[inline(always)] |x, y| x / y),
+            })
+        })?;
+        tensor(out, dims)
+    })
+}
+
+/// `mul x + add`.
+pub(crate) fn affine(x: &Tensor, mul: f64, add: f64) -> Result<Tensor> {
+    if !on_host(x) {
+        return Ok(x.affine(mul, add)?);
+    }
+    for_float!(x, T => {
+        let (mul, add) = (T::of(mul), T::of(add));
+        let out = with_slices([x], |[x]: [&[T]; 1]| {
+            vectorized!(x.iter().map(#[inline(always)] |&x| mul * x + add).collect::<Vec<T>>())
+        })?;
+        tensor(out, x.dims())
+    })
+}
+
+/// The shorter operand is repeated along the longer one.
+#[inline(always)]
+fn zip<T: Float>(a: &[T], b: &[T], f: impl Fn(T, T) -> T + Copy) -> Vec<T> {
+    let mut out = Vec::with_capacity(a.len().max(b.len()));
+    if a.is_empty() || b.is_empty() {
+        return out;
+    }
+    if b.len() == 1 {
+        let y = b[0];
+        out.extend(a.iter().map(#[inline(always)] |&x| f(x, y)));
+    } else if a.len() >= b.len() {
+        for a in a.chunks_exact(b.len()) {
+            out.extend(a.iter().zip(b).map(#[inline(always)] |(&x, &y)| f(x, y)));
+        }
+    } else {
+        for b in b.chunks_exact(a.len()) {
+            out.extend(a.iter().zip(b).map(#[inline(always)] |(&x, &y)| f(x, y)));
+        }
+    }
+    out
+}
