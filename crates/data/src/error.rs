@@ -86,7 +86,7 @@ pub enum Error {
     },
 
     /// A class stands in two places that must not share one.
-    #[error("class `{name}` stands in both `{first}` and `{second}`")]
+    #[error("class `{name}` stands {}", where_twice(first, second))]
     Overlap {
         /// The class.
         name: String,
@@ -97,7 +97,7 @@ pub enum Error {
     },
 
     /// There are fewer classes than wanted.
-    #[error("{purpose} needs {wanted} classes, found {found}")]
+    #[error("{purpose} needs {wanted} or more classes, found {found}")]
     TooFewClasses {
         /// What the classes are wanted for.
         purpose: String,
@@ -109,8 +109,8 @@ pub enum Error {
 
     /// An entity type can never fill an episode.
     #[error(
-        "entity type `{kind}`: {k_shot}-shot with {n_query} queries needs {} entities in 2 or more sentences, \
-         found {entities} in {sentences} usable ones (the corpus has {in_all})",
+        "entity type `{kind}`: k_shot {k_shot} and n_query {n_query} need {} entities in 2 or more sentences, \
+         found {entities} in {sentences} usable (of {in_all} in the corpus)",
         k_shot.saturating_add(*n_query)
     )]
     TooFewEntities {
@@ -151,7 +151,10 @@ pub enum Error {
     },
 
     /// A class has fewer pictures than an episode takes.
-    #[error("class `{class}` has {found} pictures, {k_shot}-shot with {n_query} queries needs {}", k_shot.saturating_add(*n_query))]
+    #[error(
+        "class `{class}`: k_shot {k_shot} and n_query {n_query} need {} pictures, found {found}",
+        k_shot.saturating_add(*n_query)
+    )]
     TooFewImages {
         /// The class.
         class: String,
@@ -220,5 +223,13 @@ pub(crate) fn at_least_one(name: &str, value: usize) -> Result<()> {
         Err(Error::setting(name, "1 or more", &0))
     } else {
         Ok(())
+    }
+}
+
+fn where_twice(first: &str, second: &str) -> String {
+    if first == second {
+        format!("twice in `{first}`")
+    } else {
+        format!("in both `{first}` and `{second}`")
     }
 }

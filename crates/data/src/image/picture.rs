@@ -4,10 +4,7 @@
 
 use std::path::{Path, PathBuf};
 
-use image::{
-    ImageBuffer, Pixel,
-    imageops::{FilterType, resize},
-};
+use image::{DynamicImage, GenericImageView, imageops::FilterType};
 use rayon::prelude::*;
 
 use crate::{Error, Result, error::at_least_one, file::read};
@@ -38,7 +35,7 @@ impl ImageFormat {
 
     pub(super) fn check(&self) -> Result<()> {
         if !matches!(self.channels, 1 | 3) {
-            return Err(Error::setting("channels", "1 or 3", self.channels));
+            return Err(Error::setting("channels", "1 or 3", &self.channels));
         }
         at_least_one("height", self.height)?;
         at_least_one("width", self.width)
@@ -74,10 +71,10 @@ impl Normalize {
 
     pub(super) fn check(&self) -> Result<()> {
         if !self.mean.is_finite() {
-            return Err(Error::setting("mean", "a finite number", self.mean));
+            return Err(Error::setting("mean", "a finite number", &self.mean));
         }
         if !(self.std.is_finite() && self.std > 0.0) {
-            return Err(Error::setting("std", "a finite number above 0", self.std));
+            return Err(Error::setting("std", "a finite number above 0", &self.std));
         }
         Ok(())
     }
@@ -134,33 +131,32 @@ fn decode(
         path: path.to_path_buf(),
         source: Box::new(source),
     })?;
+    // Sixteen bits: what 8-bit pixels become in shrinking is not rounded to 8 bits again.
     let interleaved = if format.channels == 1 {
-        fit(picture.to_luma32f(), format)
+        fit(picture.into_luma16().into(), format)
+            .into_luma16()
+            .into_raw()
     } else {
-        fit(picture.into_rgb32f(), format)
+        fit(picture.into_rgb16().into(), format)
+            .into_rgb16()
+            .into_raw()
     };
     let area = format.height * format.width;
     for (position, value) in into.iter_mut().enumerate() {
         let (channel, pixel) = (position / area, position % area);
-        *value = normalize.apply(interleaved[pixel * format.channels + channel]);
+        let sample = interleaved[pixel * format.channels + channel];
+        *value = normalize.apply(f32::from(sample) / f32::from(u16::MAX));
     }
     Ok(())
 }
 
 /// The picture in the wanted size. Triangle weights widen with the scale, so that in shrinking every pixel of the
 /// original counts and thin strokes turn grey rather than broken.
-///
-/// # Shapes
-/// Returns `(height, width, channels)`.
-fn fit<P>(picture: ImageBuffer<P, Vec<f32>>, format: ImageFormat) -> Vec<f32>
-where
-    P: Pixel<Subpixel = f32> + 'static,
-{
+fn fit(picture: DynamicImage, format: ImageFormat) -> DynamicImage {
     let (width, height) = (format.width as u32, format.height as u32);
-    let fitted = if picture.dimensions() == (width, height) {
+    if picture.dimensions() == (width, height) {
         picture
     } else {
-        resize(&picture, width, height, FilterType::Triangle)
-    };
-    fitted.into_raw()
+        picture.resize_exact(width, height, FilterType::Triangle)
+    }
 }

@@ -56,7 +56,7 @@ impl ImageSet {
             for picture in &pictures {
                 if picture.len() != format.n_values() {
                     let wanted = format!("{} numbers in a picture", format.n_values());
-                    return Err(Error::setting(class, wanted, picture.len()));
+                    return Err(Error::setting(class, wanted, &picture.len()));
                 }
                 store.extend_from_slice(picture);
             }
@@ -146,7 +146,7 @@ impl ImageSet {
             return Err(Error::setting(
                 "height x width",
                 "a square, for quarter turns",
-                found,
+                &found,
             ));
         }
         let n_views = self.views.len();
@@ -213,20 +213,16 @@ pub fn rotated_name(class: &str, degrees: u32) -> String {
 /// `(channels, side, side)`, both ways.
 fn turn(upright: &[f32], side: usize, quarter_turns: usize) -> Vec<f32> {
     let last = side - 1;
-    (0..upright.len())
-        .map(|position| {
-            let (channel, row, column) = (
-                position / (side * side),
-                position / side % side,
-                position % side,
-            );
-            let (row, column) = match quarter_turns {
-                1 => (column, last - row),
-                2 => (last - row, last - column),
-                3 => (last - column, row),
-                _ => (row, column),
-            };
-            upright[(channel * side + row) * side + column]
-        })
-        .collect()
+    let mut turned = Vec::with_capacity(upright.len());
+    for plane in upright.chunks_exact(side * side) {
+        for row in 0..side {
+            turned.extend((0..side).map(|column| match quarter_turns {
+                1 => plane[column * side + last - row],
+                2 => plane[(last - row) * side + last - column],
+                3 => plane[(last - column) * side + row],
+                _ => plane[row * side + column],
+            }));
+        }
+    }
+    turned
 }

@@ -115,23 +115,11 @@ impl<'a> NerSampler<'a> {
         at_least_one("n_query", n_query)?;
         let mut allowed = vec![false; corpus.types.len()];
         for &kind in types {
-            match allowed.get_mut(kind) {
-                Some(seen @ false) => *seen = true,
-                Some(true) => {
-                    return Err(Error::setting(
-                        "types",
-                        "each type once",
-                        format!("`{}` twice", corpus.types[kind]),
-                    ));
-                }
-                None => {
-                    return Err(Error::setting(
-                        "types",
-                        format!("indices below {}", allowed.len()),
-                        kind,
-                    ));
-                }
-            }
+            let Some(seen @ false) = allowed.get_mut(kind) else {
+                let wanted = format!("indices below {}, each once", allowed.len());
+                return Err(Error::setting("types", wanted, &kind));
+            };
+            *seen = true;
         }
         if types.len() < n_way {
             let purpose = format!("a {n_way}-way episode");
@@ -197,7 +185,7 @@ impl<'a> NerSampler<'a> {
         let mut rng = episode_rng(seed, index);
         let mut draws = 1;
         loop {
-            match self.draw(&mut rng) {
+            match self.attempt(&mut rng) {
                 Err(_) if draws < MAX_DRAWS => draws += 1,
                 outcome => return outcome,
             }
@@ -205,7 +193,7 @@ impl<'a> NerSampler<'a> {
     }
 
     /// Draws types and fills both sets with their sentences.
-    fn draw(&self, rng: &mut ChaCha8Rng) -> Result<NerEpisode> {
+    fn attempt(&self, rng: &mut ChaCha8Rng) -> Result<NerEpisode> {
         let NerShape {
             n_way,
             k_shot,

@@ -140,7 +140,7 @@ impl Tokenizer {
         let n_special = self.prefix.len() + self.suffix.len();
         if max_len <= n_special {
             let wanted = format!("more than the {n_special} special tokens of a sentence");
-            return Err(Error::setting("max_len", wanted, max_len));
+            return Err(Error::setting("max_len", wanted, &max_len));
         }
         let input: Vec<&str> = words.iter().map(String::as_str).collect();
         let pieces = self

@@ -5,7 +5,7 @@ use std::{fs, path::Path};
 use expect_test::{Expect, expect};
 use metashot_data::{
     Result,
-    text::{Corpus, OrphanInside, parse_bio, read_bio},
+    text::{Corpus, OrphanInside, Sentence, Span, parse_bio, read_bio},
 };
 
 use crate::check_error;
@@ -14,18 +14,32 @@ fn parse(text: &str) -> Result<Corpus> {
     parse_bio(text, Path::new("corpus.txt"), OrphanInside::Reject)
 }
 
-/// The corpus as text: line, words, and entities as `type[words]`.
+/// Checks the corpus as text: its types, then line, words, and entities as `type[words]`.
 fn check(text: &str, orphan: OrphanInside, expected: &Expect) {
     let corpus = parse_bio(text, Path::new("corpus.txt"), orphan).unwrap();
-    let mut shown = format!("types: {:?}\n", corpus.types);
-    for sentence in &corpus.sentences {
-        shown += &format!("{}: {}", sentence.line, sentence.words.join(" "));
-        for span in &sentence.spans {
-            shown += &format!(" | {}[{}]", corpus.types[span.label], sentence.words[span.start..span.end].join(" "));
-        }
-        shown += "\n";
-    }
-    expected.assert_eq(&shown);
+    let entity = |sentence: &Sentence, span: &Span| {
+        let words = sentence.words[span.start..span.end].join(" ");
+        format!("{}[{words}]", corpus.types[span.label])
+    };
+    let line = |sentence: &Sentence| {
+        let entities: Vec<String> = sentence
+            .spans
+            .iter()
+            .map(|span| entity(sentence, span))
+            .collect();
+        format!(
+            "{}: {} | {}",
+            sentence.line,
+            sentence.words.join(" "),
+            entities.join(" | ")
+        )
+    };
+    let lines: Vec<String> = corpus.sentences.iter().map(line).collect();
+    expected.assert_eq(&format!(
+        "types: {:?}\n{}\n",
+        corpus.types,
+        lines.join("\n")
+    ));
 }
 
 const PLAIN: &str = "Ada B-PER\nLovelace I-PER\nlives O\n\nin O\nNew B-LOC\nYork I-LOC\n";
@@ -51,7 +65,11 @@ fn reads_spaces_and_tabs_and_crlf_alike() {
 fn accepts_byte_order_mark_and_missing_last_newline() {
     check(&format!("\u{feff}{PLAIN}"), OrphanInside::Reject, &plain());
     check(PLAIN.trim_end(), OrphanInside::Reject, &plain());
-    check(&PLAIN.replace('\n', "\r\n")[..PLAIN.len() + 6], OrphanInside::Reject, &plain());
+    check(
+        &PLAIN.replace('\n', "\r\n")[..PLAIN.len() + 6],
+        OrphanInside::Reject,
+        &plain(),
+    );
 }
 
 #[test]
@@ -100,36 +118,76 @@ fn orphan_inside_follows_the_policy() {
         "#]],
     );
     let message = "expected `B-PER` or an entity of type `PER` to continue, found `I-PER`";
-    assert_eq!(parse(text).unwrap_err().to_string(), format!("corpus.txt:3: {message}"));
+    assert_eq!(
+        parse(text).unwrap_err().to_string(),
+        format!("corpus.txt:3: {message}")
+    );
     let other_type = "New B-LOC\nYork I-PER\n";
-    assert_eq!(parse(other_type).unwrap_err().to_string(), format!("corpus.txt:2: {message}"));
+    assert_eq!(
+        parse(other_type).unwrap_err().to_string(),
+        format!("corpus.txt:2: {message}")
+    );
     let after_outside = "Ada B-PER\nin O\nYork I-PER\n";
-    assert_eq!(parse(after_outside).unwrap_err().to_string(), format!("corpus.txt:3: {message}"));
+    assert_eq!(
+        parse(after_outside).unwrap_err().to_string(),
+        format!("corpus.txt:3: {message}")
+    );
 }
 
 #[test]
 fn malformed_lines_are_named() {
     let check = |text: &str, expected: Expect| check_error(parse(text), None, &expected);
-    check("Ada B-PER\nalone\n", expect!["corpus.txt:2: expected `token tag`, found `alone`"]);
-    check("Ada NNP B-PER\n", expect!["corpus.txt:1: expected `token tag`, found `Ada NNP B-PER`"]);
-    check("\nAda PER\n", expect!["corpus.txt:2: expected tag `O`, `B-type` or `I-type`, found `PER`"]);
-    check("Ada B-\n", expect!["corpus.txt:1: expected tag `O`, `B-type` or `I-type`, found `B-`"]);
-    check("Ada E-PER\n", expect!["corpus.txt:1: expected tag `O`, `B-type` or `I-type`, found `E-PER`"]);
-    check("Ada o\n", expect!["corpus.txt:1: expected tag `O`, `B-type` or `I-type`, found `o`"]);
-    check("\u{1b}[31mred\n", expect![[r"corpus.txt:1: expected `token tag`, found `\u{1b}[31mred`"]]);
+    check(
+        "Ada B-PER\nalone\n",
+        expect!["corpus.txt:2: expected `token tag`, found `alone`"],
+    );
+    check(
+        "Ada NNP B-PER\n",
+        expect!["corpus.txt:1: expected `token tag`, found `Ada NNP B-PER`"],
+    );
+    check(
+        "\nAda PER\n",
+        expect!["corpus.txt:2: expected tag `O`, `B-type` or `I-type`, found `PER`"],
+    );
+    check(
+        "Ada B-\n",
+        expect!["corpus.txt:1: expected tag `O`, `B-type` or `I-type`, found `B-`"],
+    );
+    check(
+        "Ada E-PER\n",
+        expect!["corpus.txt:1: expected tag `O`, `B-type` or `I-type`, found `E-PER`"],
+    );
+    check(
+        "Ada o\n",
+        expect!["corpus.txt:1: expected tag `O`, `B-type` or `I-type`, found `o`"],
+    );
+    check(
+        "\u{1b}[31mred\n",
+        expect![[r"corpus.txt:1: expected `token tag`, found `\u{1b}[31mred`"]],
+    );
     check(
         &"x".repeat(1000),
-        expect!["corpus.txt:1: expected `token tag`, found `xxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxx..`"],
+        expect![
+            "corpus.txt:1: expected `token tag`, found `xxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxx..`"
+        ],
     );
 }
 
 #[test]
 fn files_that_hold_nothing_are_named() {
     for empty in ["", "\n\n", "\u{feff}", "-DOCSTART- O\n"] {
-        check_error(parse(empty), None, &expect!["`corpus.txt`: expected sentences, found none"]);
+        check_error(
+            parse(empty),
+            None,
+            &expect!["`corpus.txt`: expected sentences, found none"],
+        );
     }
     let untagged = parse("Ada O\n\nsmiled O\n");
-    check_error(untagged, None, &expect!["`corpus.txt`: expected entities (tags other than `O`), found none"]);
+    check_error(
+        untagged,
+        None,
+        &expect!["`corpus.txt`: expected entities (tags other than `O`), found none"],
+    );
 }
 
 #[test]
@@ -138,14 +196,25 @@ fn unreadable_files_are_named() {
     let path = dir.path().join("corpus.txt");
     let read = || read_bio(&path, OrphanInside::Reject);
 
-    let missing = read().unwrap_err();
-    assert_eq!(missing.to_string(), format!("failed to read `{}`", path.display()));
+    check_error(
+        read(),
+        Some(dir.path()),
+        &expect!["failed to read `DIR/corpus.txt` (and the cause)"],
+    );
 
     fs::write(&path, b"Ada B-PER\nCaf\xe9 O\n").unwrap();
-    check_error(read(), Some(dir.path()), &expect!["DIR/corpus.txt:2: expected UTF-8, found byte 0xe9"]);
+    check_error(
+        read(),
+        Some(dir.path()),
+        &expect!["DIR/corpus.txt:2: expected UTF-8, found byte 0xe9"],
+    );
 
     fs::write(&path, b"\xff\xfeA\0").unwrap();
-    check_error(read(), Some(dir.path()), &expect!["DIR/corpus.txt:1: expected UTF-8, found byte 0xff"]);
+    check_error(
+        read(),
+        Some(dir.path()),
+        &expect!["DIR/corpus.txt:1: expected UTF-8, found byte 0xff"],
+    );
 
     fs::write(&path, PLAIN).unwrap();
     assert_eq!(read().unwrap(), parse(PLAIN).unwrap());

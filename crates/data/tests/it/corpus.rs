@@ -12,7 +12,11 @@ fn corpus(text: &str) -> Corpus {
 }
 
 fn sentences(corpus: &Corpus) -> Vec<String> {
-    corpus.sentences.iter().map(|sentence| sentence.words.join(" ")).collect()
+    corpus
+        .sentences
+        .iter()
+        .map(|sentence| sentence.words.join(" "))
+        .collect()
 }
 
 const TEXT: &str = "Ada B-PER\n\nBob B-PER\nin O\nRome B-LOC\n\nacme B-ORG\n\nnothing O\n\nRome B-LOC\nParis B-LOC\n";
@@ -22,7 +26,14 @@ fn restrict_drops_sentences_with_other_types() {
     let part = corpus(TEXT).restrict(&["PER", "ORG"]).unwrap();
     assert_eq!(part.types, ["ORG", "PER"]);
     assert_eq!(sentences(&part), ["Ada", "acme", "nothing"]);
-    assert_eq!(part.sentences[0].spans, [Span { label: 1, start: 0, end: 1 }]);
+    assert_eq!(
+        part.sentences[0].spans,
+        [Span {
+            label: 1,
+            start: 0,
+            end: 1
+        }]
+    );
     assert_eq!(part.entity_counts(), [1, 1]);
 }
 
@@ -31,14 +42,24 @@ fn mask_keeps_sentences_and_drops_spans_of_other_types() {
     let part = corpus(TEXT).mask(&["LOC"]).unwrap();
     assert_eq!(part.types, ["LOC"]);
     assert_eq!(sentences(&part), sentences(&corpus(TEXT)));
-    assert_eq!(part.sentences[1].spans, [Span { label: 0, start: 2, end: 3 }]);
+    assert_eq!(
+        part.sentences[1].spans,
+        [Span {
+            label: 0,
+            start: 2,
+            end: 3
+        }]
+    );
     assert_eq!(part.entity_counts(), [3]);
 }
 
 #[test]
 fn all_types_change_nothing() {
     let whole = corpus(TEXT);
-    assert_eq!(whole.restrict(&["PER", "LOC", "ORG", "PER"]).unwrap(), whole);
+    assert_eq!(
+        whole.restrict(&["PER", "LOC", "ORG", "PER"]).unwrap(),
+        whole
+    );
     assert_eq!(whole.mask(&whole.types).unwrap(), whole);
 }
 

@@ -10,7 +10,10 @@ fn span(label: usize, start: usize, end: usize) -> Span {
 #[test]
 fn labels_are_counted_and_named() {
     let types = ["LOC", "PER"].map(String::from);
-    assert_eq!(LabelScheme::Bio.names(&types), ["O", "B-LOC", "I-LOC", "B-PER", "I-PER"]);
+    assert_eq!(
+        LabelScheme::Bio.names(&types),
+        ["O", "B-LOC", "I-LOC", "B-PER", "I-PER"]
+    );
     assert_eq!(LabelScheme::Io.names(&types), ["O", "LOC", "PER"]);
     for scheme in [LabelScheme::Bio, LabelScheme::Io] {
         assert_eq!(scheme.n_labels(2), scheme.names(&types).len());
@@ -35,7 +38,9 @@ fn encoding_stops_where_the_sentence_was_cut() {
 #[test]
 fn strict_decoding_passes_over_orphans() {
     // O = 0, B-0 = 1, I-0 = 2, B-1 = 3, I-1 = 4
-    let check = |labels: &[usize], spans: &[Span]| assert_eq!(LabelScheme::Bio.decode(labels), spans, "{labels:?}");
+    let check = |labels: &[usize], spans: &[Span]| {
+        assert_eq!(LabelScheme::Bio.decode(labels), spans, "{labels:?}");
+    };
     check(&[], &[]);
     check(&[2, 2], &[]);
     check(&[1, 2, 2, 0], &[span(0, 0, 3)]);
@@ -48,7 +53,10 @@ fn strict_decoding_passes_over_orphans() {
 
 #[test]
 fn io_joins_neighbours_of_one_type() {
-    assert_eq!(LabelScheme::Io.decode(&[1, 1, 2, 0, 2]), [span(0, 0, 2), span(1, 2, 3), span(1, 4, 5)]);
+    assert_eq!(
+        LabelScheme::Io.decode(&[1, 1, 2, 0, 2]),
+        [span(0, 0, 2), span(1, 2, 3), span(1, 4, 5)]
+    );
 }
 
 /// Spans that do not overlap: a length, a gap before it and a label for each.
