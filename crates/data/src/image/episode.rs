@@ -47,17 +47,18 @@ pub struct ImageEpisode {
 /// # Ok::<(), metashot_data::Error>(())
 /// ```
 #[derive(Debug, Clone)]
-pub struct ImageSampler<'a> {
-    set: &'a ImageSet,
+pub struct ImageSampler {
+    /// The pictures of each class.
+    images: Vec<Vec<usize>>,
     shape: ImageShape,
 }
 
-impl<'a> ImageSampler<'a> {
+impl ImageSampler {
     /// A sampler of the classes of a set.
     ///
     /// # Errors
     /// A shape with a zero in it, fewer classes than `n_way`, a class with fewer pictures than an episode takes.
-    pub fn new(set: &'a ImageSet, shape: ImageShape) -> Result<Self> {
+    pub fn new(set: &ImageSet, shape: ImageShape) -> Result<Self> {
         let ImageShape {
             n_way,
             k_shot,
@@ -84,7 +85,10 @@ impl<'a> ImageSampler<'a> {
                 });
             }
         }
-        Ok(Self { set, shape })
+        Ok(Self {
+            images: set.images.clone(),
+            shape,
+        })
     }
 
     /// Episode `index` of `seed`: always the same one.
@@ -95,13 +99,13 @@ impl<'a> ImageSampler<'a> {
             n_query,
         } = self.shape;
         let mut rng = episode_rng(seed, index);
-        let classes = draw(&mut rng, 0..self.set.classes.len(), n_way);
+        let classes = draw(&mut rng, 0..self.images.len(), n_way);
         let mut support = Vec::with_capacity(n_way * k_shot);
         let mut query = Vec::with_capacity(n_way * n_query);
         for (label, &class) in classes.iter().enumerate() {
             let images = draw(
                 &mut rng,
-                self.set.images[class].iter().copied(),
+                self.images[class].iter().copied(),
                 k_shot + n_query,
             );
             support.extend(images[..k_shot].iter().map(|&image| (image, label)));

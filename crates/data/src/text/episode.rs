@@ -77,8 +77,9 @@ impl NerEpisode {
 /// # Ok::<(), metashot_data::Error>(())
 /// ```
 #[derive(Debug, Clone)]
-pub struct NerSampler<'a> {
-    corpus: &'a Corpus,
+pub struct NerSampler {
+    /// Names of all types of the corpus.
+    names: Vec<String>,
     types: Vec<usize>,
     shape: NerShape,
     candidates: Vec<Candidate>,
@@ -98,13 +99,13 @@ struct Shortfall {
     found: usize,
 }
 
-impl<'a> NerSampler<'a> {
+impl NerSampler {
     /// A sampler of the given types (indices into [`Corpus::types`]).
     ///
     /// # Errors
     /// A shape with a zero in it, an index that is no type or comes twice, fewer types than `n_way`, or a type that
     /// cannot fill a support and a query set from the sentences that hold no other types than the given ones.
-    pub fn new(corpus: &'a Corpus, types: &[usize], shape: NerShape) -> Result<Self> {
+    pub fn new(corpus: &Corpus, types: &[usize], shape: NerShape) -> Result<Self> {
         let NerShape {
             n_way,
             k_shot,
@@ -167,7 +168,7 @@ impl<'a> NerSampler<'a> {
             }
         }
         Ok(Self {
-            corpus,
+            names: corpus.types.clone(),
             types: types.to_vec(),
             shape,
             candidates,
@@ -200,7 +201,7 @@ impl<'a> NerSampler<'a> {
             n_query,
         } = self.shape;
         let types = draw(rng, self.types.iter().copied(), n_way);
-        let mut class_of = vec![None; self.corpus.types.len()];
+        let mut class_of = vec![None; self.names.len()];
         for (class, &kind) in types.iter().enumerate() {
             class_of[kind] = Some(class);
         }
@@ -218,7 +219,7 @@ impl<'a> NerSampler<'a> {
                 Error::NoEpisode {
                     n_way,
                     draws: MAX_DRAWS,
-                    kind: self.corpus.types[types[class]].clone(),
+                    kind: self.names[types[class]].clone(),
                     set,
                     found,
                     wanted,
