@@ -1,0 +1,236 @@
+//! BERT: token ids to one hidden state a token, every parameter reached by its gradient.
+//!
+//! Sentences are packed one after another, so nothing is padded, masked or computed in vain. Deliberately not here: the
+//! pooler, which no token head reads; heads (`head`); weights (`checkpoint`); dropout.
+
+mod batch;
+mod config;
+
+use std::ops::Range;
+
+use candle_core::{DType, Device, Tensor};
+use metashot_autograd::{
+    Params, Value,
+    ops::{attention, layer_norm, linear},
+};
+use rand_chacha::ChaCha8Rng;
+
+pub use self::{batch::TokenBatch, config::BertConfig};
+use crate::{Error, Result, Shapes, init::Init};
+
+/// The encoder as a mapping `(params, tokens) -> hidden states`.
+///
+/// Parameters have Hugging Face's names without the prefix `bert.`.
+///
+/// # Source
+/// Devlin et al. 2019, "BERT: pre-training of deep bidirectional transformers", section 3; layer normalisation after
+/// each residual sum, gelu by the error function, as in its published code and in `transformers`.
+///
+/// ```
+/// use candle_core::{DType, Device};
+/// use metashot_models::{Bert, BertConfig, TokenBatch};
+/// use rand_chacha::{ChaCha8Rng, rand_core::SeedableRng};
+///
+/// let sizes = BertConfig { hidden_size: 8, num_attention_heads: 2, num_hidden_layers: 3, ..BertConfig::default() };
+/// let bert = Bert::new(sizes)?;
+/// let params = bert.init(&mut ChaCha8Rng::seed_from_u64(0), DType::F32, &Device::Cpu)?.constants();
+/// let batch = TokenBatch::from_sequences([[101, 7592, 102]]);
+///
+/// // The lower layers once, the last one as often as it changes.
+/// let lower = bert.layers(&params, &bert.embed(&params, &batch)?, &batch.lengths, 0..2)?;
+/// let hidden = bert.layers(&params, &lower, &batch.lengths, 2..3)?;
+/// assert_eq!(hidden.dims(), [3, 8]);
+/// # Ok::<(), metashot_models::Error>(())
+/// ```
+#[derive(Clone, Debug, PartialEq)]
+pub struct Bert {
+    /// The sizes.
+    pub config: BertConfig,
+}
+
+impl Bert {
+    /// A model of these sizes.
+    ///
+    /// # Errors
+    /// As [`BertConfig::validate`].
+    pub fn new(config: BertConfig) -> Result<Self> {
+        config.validate()?;
+        Ok(Self { config })
+    }
+
+    /// The hidden states of the last layer.
+    ///
+    /// # Shapes
+    /// - result: `(tokens, hidden)`, in the order of the batch
+    ///
+    /// # Errors
+    /// [`Error::Sentence`] for a sentence that the model cannot read, or a parameter that is missing or does not fit.
+    pub fn forward(&self, params: &Params<Value>, batch: &TokenBatch) -> Result<Value> {
+        let hidden = self.embed(params, batch)?;
+        self.layers(
+            params,
+            &hidden,
+            &batch.lengths,
+            0..self.config.num_hidden_layers,
+        )
+    }
+
+    /// The embeddings: what the first layer reads.
+    ///
+    /// # Shapes
+    /// - result: `(tokens, hidden)`
+    ///
+    /// # Errors
+    /// As [`Bert::forward`].
+    pub fn embed(&self, params: &Params<Value>, batch: &TokenBatch) -> Result<Value> {
+        batch.check(&self.config)?;
+        let rows = |table: &str, indices: &[u32]| -> Result<Value> {
+            let table = params.get(&format!("embeddings.{table}.weight"))?;
+            Ok(table.rows(&Tensor::new(indices, table.device())?)?)
+        };
+        let sum = rows("word_embeddings", &batch.ids)?
+            .add(&rows("position_embeddings", &batch.positions)?)?
+            .add(&rows("token_type_embeddings", &batch.type_ids)?)?;
+        self.norm(params, "embeddings.LayerNorm", &sum)
+    }
+
+    /// Some of the layers, one after another: `0..1` is the first alone, and an empty range changes nothing.
+    ///
+    /// # Shapes
+    /// - `hidden` and result: `(tokens, hidden)`
+    /// - `lengths`: tokens of each sentence
+    ///
+    /// # Errors
+    /// When the range or a shape does not fit, or a parameter is missing.
+    pub fn layers(
+        &self,
+        params: &Params<Value>,
+        hidden: &Value,
+        lengths: &[usize],
+        mut range: Range<usize>,
+    ) -> Result<Value> {
+        let n_layers = self.config.num_hidden_layers;
+        if range.start > range.end || range.end > n_layers {
+            let found = format!("{}..{}", range.start, range.end);
+            return Err(Error::setting(
+                "layers",
+                format!("a range within 0..{n_layers}"),
+                &found,
+            ));
+        }
+        range.try_fold(hidden.clone(), |hidden, layer| {
+            self.layer(params, &hidden, lengths, layer)
+        })
+    }
+
+    /// The names and shapes of all parameters.
+    pub fn shapes(&self) -> Shapes {
+        let BertConfig {
+            hidden_size: hidden,
+            intermediate_size: wide,
+            vocab_size,
+            max_position_embeddings,
+            type_vocab_size,
+            num_hidden_layers,
+            ..
+        } = self.config;
+        let mut shapes = Shapes::new();
+        let mut add = |name: String, dims: &[usize]| shapes.push((name, dims.to_vec()));
+        add(
+            "embeddings.word_embeddings.weight".into(),
+            &[vocab_size, hidden],
+        );
+        add(
+            "embeddings.position_embeddings.weight".into(),
+            &[max_position_embeddings, hidden],
+        );
+        add(
+            "embeddings.token_type_embeddings.weight".into(),
+            &[type_vocab_size, hidden],
+        );
+        add("embeddings.LayerNorm.weight".into(), &[hidden]);
+        add("embeddings.LayerNorm.bias".into(), &[hidden]);
+        for layer in 0..num_hidden_layers {
+            let mut pair = |name: &str, weight: &[usize]| {
+                add(format!("encoder.layer.{layer}.{name}.weight"), weight);
+                add(format!("encoder.layer.{layer}.{name}.bias"), &weight[..1]);
+            };
+            pair("attention.self.query", &[hidden, hidden]);
+            pair("attention.self.key", &[hidden, hidden]);
+            pair("attention.self.value", &[hidden, hidden]);
+            pair("attention.output.dense", &[hidden, hidden]);
+            pair("attention.output.LayerNorm", &[hidden]);
+            pair("intermediate.dense", &[wide, hidden]);
+            pair("output.dense", &[hidden, wide]);
+            pair("output.LayerNorm", &[hidden]);
+        }
+        shapes
+    }
+
+    /// First values as `transformers` draws them: weights normal with the standard deviation `initializer_range`, the
+    /// padding token's row 0, biases 0, layer normalisation the identity.
+    ///
+    /// # Errors
+    /// When a tensor cannot be made.
+    pub fn init(&self, rng: &mut ChaCha8Rng, dtype: DType, device: &Device) -> Result<Params> {
+        let mut init = Init { rng, dtype, device };
+        let mut params = Params::new();
+        for (name, dims) in self.shapes() {
+            let tensor = if name.ends_with("LayerNorm.weight") {
+                init.fill(&dims, 1.0)?
+            } else if name.ends_with("bias") {
+                init.fill(&dims, 0.0)?
+            } else {
+                init.normal(&dims, self.config.initializer_range)?
+            };
+            let pad = self
+                .config
+                .pad_token_id
+                .filter(|_| name == "embeddings.word_embeddings.weight");
+            let tensor = match pad {
+                Some(id) => tensor.slice_assign(
+                    &[id as usize..id as usize + 1, 0..dims[1]],
+                    &init.fill(&[1, dims[1]], 0.0)?,
+                )?,
+                None => tensor,
+            };
+            params.insert(name, tensor);
+        }
+        Ok(params)
+    }
+
+    fn layer(
+        &self,
+        params: &Params<Value>,
+        hidden: &Value,
+        lengths: &[usize],
+        layer: usize,
+    ) -> Result<Value> {
+        let name = |part: &str| format!("encoder.layer.{layer}.{part}");
+        let dense = |part: &str, x: &Value| -> Result<Value> {
+            let name = name(part);
+            Ok(linear(
+                x,
+                params.get(&format!("{name}.weight"))?,
+                params.get(&format!("{name}.bias"))?,
+            )?)
+        };
+        let q = dense("attention.self.query", hidden)?;
+        let k = dense("attention.self.key", hidden)?;
+        let v = dense("attention.self.value", hidden)?;
+        let context = attention(&q, &k, &v, lengths, self.config.num_attention_heads)?;
+        let attended = dense("attention.output.dense", &context)?.add(hidden)?;
+        let attended = self.norm(params, &name("attention.output.LayerNorm"), &attended)?;
+        let wide = dense("intermediate.dense", &attended)?.gelu()?;
+        let hidden = dense("output.dense", &wide)?.add(&attended)?;
+        self.norm(params, &name("output.LayerNorm"), &hidden)
+    }
+
+    fn norm(&self, params: &Params<Value>, name: &str, x: &Value) -> Result<Value> {
+        let (weight, bias) = (
+            params.get(&format!("{name}.weight"))?,
+            params.get(&format!("{name}.bias"))?,
+        );
+        Ok(layer_norm(x, weight, bias, self.config.layer_norm_eps)?)
+    }
+}

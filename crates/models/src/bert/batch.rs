@@ -1,0 +1,135 @@
+//! Sentences as one packed array of tokens.
+//!
+//! Deliberately not here: a padding token or a mask; what is padding never gets in.
+
+use super::BertConfig;
+use crate::{Error, Result, error::show};
+
+/// Sentences as token ids, one after another, without padding.
+///
+/// ```
+/// use metashot_models::TokenBatch;
+///
+/// let padded = TokenBatch::from_padded(&[5, 6, 7, 8, 0, 0], &[1, 1, 1, 1, 0, 0], (2, 3))?;
+/// assert_eq!(padded, TokenBatch::from_sequences([vec![5, 6, 7], vec![8]]));
+/// assert_eq!(padded.lengths, [3, 1]);
+/// # Ok::<(), metashot_models::Error>(())
+/// ```
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct TokenBatch {
+    /// The token ids.
+    pub ids: Vec<u32>,
+    /// Each token's place in its sentence.
+    pub positions: Vec<u32>,
+    /// Each token's segment; 0 where there is one.
+    pub type_ids: Vec<u32>,
+    /// How many tokens each sentence has.
+    pub lengths: Vec<usize>,
+}
+
+impl TokenBatch {
+    /// Sentences of one segment each.
+    pub fn from_sequences<S: AsRef<[u32]>>(sequences: impl IntoIterator<Item = S>) -> Self {
+        let mut batch = Self::default();
+        for sequence in sequences {
+            let ids = sequence.as_ref();
+            batch.ids.extend(ids);
+            batch.positions.extend(0..ids.len() as u32);
+            batch.lengths.push(ids.len());
+        }
+        batch.type_ids = vec![0; batch.ids.len()];
+        batch
+    }
+
+    /// Sentences from a padded rectangle: tokens with mask 0 are left out, the others keep their positions.
+    ///
+    /// # Shapes
+    /// - `ids`, `mask`: `(batch, seq)`, row by row
+    ///
+    /// # Errors
+    /// [`Error::Setting`] when the numbers of ids and of mask entries are not `batch * seq`.
+    pub fn from_padded(ids: &[u32], mask: &[u32], (batch, seq): (usize, usize)) -> Result<Self> {
+        let n = batch.saturating_mul(seq);
+        if ids.len() != n || mask.len() != n {
+            let wanted = format!("{n} ids and {n} mask entries in {}", show(&[batch, seq]));
+            let found = format!("{} and {}", ids.len(), mask.len());
+            return Err(Error::setting("padded batch", wanted, &found));
+        }
+        let mut packed = Self {
+            lengths: vec![0; batch],
+            ..Self::default()
+        };
+        for (at, (&id, &mask)) in ids.iter().zip(mask).enumerate() {
+            if mask == 0 {
+                continue;
+            }
+            packed.ids.push(id);
+            packed.positions.push((at % seq) as u32);
+            packed.lengths[at / seq] += 1;
+        }
+        packed.type_ids = vec![0; packed.ids.len()];
+        Ok(packed)
+    }
+
+    /// How many tokens there are in all sentences.
+    pub fn n_tokens(&self) -> usize {
+        self.ids.len()
+    }
+
+    /// Fails at the first thing that a model of these sizes cannot read.
+    pub(super) fn check(&self, config: &BertConfig) -> Result<()> {
+        let n = self.ids.len();
+        if self.lengths.is_empty() {
+            let wanted = "one sentence or more";
+            return Err(Error::setting("token batch", wanted, &"none"));
+        }
+        let sum = |sum: usize, &len: &usize| sum.saturating_add(len);
+        let in_sentences = self.lengths.iter().fold(0, sum);
+        let (positions, types) = (self.positions.len(), self.type_ids.len());
+        if [positions, types, in_sentences] != [n; 3] {
+            let wanted = format!("{n} positions, {n} type ids and {n} tokens in its sentences");
+            let found = format!("{positions}, {types} and {in_sentences}");
+            return Err(Error::setting("token batch", wanted, &found));
+        }
+        let limits = [
+            (&self.ids, config.vocab_size, "token ids", "vocab_size"),
+            (
+                &self.type_ids,
+                config.type_vocab_size,
+                "type ids",
+                "type_vocab_size",
+            ),
+            (
+                &self.positions,
+                config.max_position_embeddings,
+                "positions",
+                "max_position_embeddings",
+            ),
+        ];
+        let mut start = 0;
+        for (index, &len) in self.lengths.iter().enumerate() {
+            let sentence = |wanted: String, found: &dyn ToString| {
+                Err(Error::Sentence {
+                    index,
+                    wanted,
+                    found: found.to_string(),
+                })
+            };
+            let longest = config.max_position_embeddings;
+            if len == 0 || len > longest {
+                return sentence(
+                    format!("1 to {longest} tokens (`max_position_embeddings`)"),
+                    &len,
+                );
+            }
+            for (numbers, limit, what, setting) in limits {
+                let mut numbers = numbers[start..start + len].iter();
+                if let Some(number) = numbers.find(|&&number| number as usize >= limit) {
+                    return sentence(format!("{what} below {limit} (`{setting}`)"), number);
+                }
+            }
+            start += len;
+        }
+        Ok(())
+    }
+}
