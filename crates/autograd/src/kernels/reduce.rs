@@ -1,4 +1,4 @@
-//! Sums over all axes but the last, which is how a bias gets its gradient.
+//! Sums over all axes but the last, which is how a bias gets its gradient, and inner products.
 //!
 //! Not here: other reductions, which are not hot and run on candle.
 
@@ -35,4 +35,24 @@ pub(super) fn sums<T: Float>(x: &[T], width: usize) -> Vec<T> {
         }
     }
     sums
+}
+
+/// The inner product, summed in `f64` in a fixed order.
+pub(crate) fn dot(a: &Tensor, b: &Tensor) -> Result<f64> {
+    for_float!(a, T => with_slices([a, b], |[a, b]: [&[T]; 2]| vectorized!(wide_dot(a, b))))
+}
+
+#[inline(always)]
+fn wide_dot<T: Float>(a: &[T], b: &[T]) -> f64 {
+    const LANES: usize = 16;
+    let mut lanes = [0f64; LANES];
+    let (a, a_rest) = a.as_chunks::<LANES>();
+    let (b, b_rest) = b.as_chunks::<LANES>();
+    for (a, b) in a.iter().zip(b) {
+        for lane in 0..LANES {
+            lanes[lane] += a[lane].to_f64() * b[lane].to_f64();
+        }
+    }
+    let rest: f64 = a_rest.iter().zip(b_rest).map(|(a, b)| a.to_f64() * b.to_f64()).sum();
+    lanes.iter().sum::<f64>() + rest
 }

@@ -25,6 +25,7 @@ pub use conv::conv2d;
 pub use layer_norm::layer_norm;
 pub use linear::linear;
 pub use loss::{IGNORE_INDEX, cross_entropy};
+pub use reduce::dot;
 
 use crate::value::Value;
 

@@ -57,6 +57,14 @@ fn reductions_and_their_duals() {
 }
 
 #[test]
+fn inner_products_are_summed_in_double() {
+    let x = Tensor::ones(1001, DType::F32, &Device::Cpu).unwrap();
+    let y = (&x * 1e-4).unwrap();
+    assert!((ops::dot(&x, &y).unwrap() - 1001.0 * f64::from(1e-4f32)).abs() < 1e-12);
+    assert!(ops::dot(&x, &x.narrow(0, 0, 3).unwrap()).is_err());
+}
+
+#[test]
 fn operations_that_move_elements() {
     check(&[&[2, 6]], |x| x[0].reshape(&[3, 4]));
     check(&[&[2, 3, 4]], |x| x[0].permute(&[2, 0, 1]));

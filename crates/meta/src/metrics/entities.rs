@@ -1,0 +1,65 @@
+//! Entity-level precision, recall and F1.
+//!
+//! Not here: decoding labels into entities.
+
+use std::ops::AddAssign;
+
+/// Counts of entities: an entity is right when its type, its first and its last word all are.
+///
+/// ```
+/// use metashot_meta::EntityCounts;
+///
+/// // Entities as (type, start, end).
+/// let counts = EntityCounts::compare(&[(0, 1, 3), (1, 5, 6)], &[(0, 1, 3), (0, 5, 6)]);
+/// assert_eq!(counts.f1(), 0.5);
+/// ```
+///
+/// # Source
+/// Tjong Kim Sang and De Meulder 2003, "Introduction to the CoNLL-2003 shared task", section 2.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct EntityCounts {
+    /// Entities predicted that are in the gold standard.
+    pub n_correct: usize,
+    /// Entities predicted.
+    pub n_predicted: usize,
+    /// Entities in the gold standard.
+    pub n_gold: usize,
+}
+
+impl EntityCounts {
+    /// The counts of one sentence. No entity stands twice in either list.
+    pub fn compare<T: PartialEq>(gold: &[T], predicted: &[T]) -> Self {
+        Self {
+            n_correct: predicted.iter().filter(|entity| gold.contains(entity)).count(),
+            n_predicted: predicted.len(),
+            n_gold: gold.len(),
+        }
+    }
+
+    /// The share of predicted entities that are right; 0 if there are none.
+    pub fn precision(&self) -> f64 {
+        ratio(self.n_correct, self.n_predicted)
+    }
+
+    /// The share of gold entities that were found; 0 if there are none.
+    pub fn recall(&self) -> f64 {
+        ratio(self.n_correct, self.n_gold)
+    }
+
+    /// The harmonic mean of precision and recall; 0 if nothing is right.
+    pub fn f1(&self) -> f64 {
+        ratio(2 * self.n_correct, self.n_predicted + self.n_gold)
+    }
+}
+
+impl AddAssign for EntityCounts {
+    fn add_assign(&mut self, other: Self) {
+        self.n_correct += other.n_correct;
+        self.n_predicted += other.n_predicted;
+        self.n_gold += other.n_gold;
+    }
+}
+
+fn ratio(part: usize, whole: usize) -> f64 {
+    if whole == 0 { 0.0 } else { part as f64 / whole as f64 }
+}

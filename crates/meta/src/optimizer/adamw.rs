@@ -1,0 +1,91 @@
+//! AdamW: Adam with decoupled weight decay.
+//!
+//! Not here: the learning rate over time (`schedule`).
+
+use metashot_autograd::{Params, Patterns, Value};
+
+use crate::error::Result;
+
+/// The settings of AdamW.
+///
+/// # Source
+/// Loshchilov and Hutter 2019, "Decoupled weight decay regularization", algorithm 2 (the decay is multiplied by the
+/// learning rate, as in PyTorch); Kingma and Ba 2015 for the moments.
+#[derive(Clone, Debug)]
+pub struct AdamW {
+    /// The decay of the first moment.
+    pub beta1: f64,
+    /// The decay of the second moment.
+    pub beta2: f64,
+    /// Added to the root of the second moment.
+    pub eps: f64,
+    /// The share of the learning rate by which a decayed parameter shrinks at a step.
+    pub weight_decay: f64,
+    /// The parameters that do not decay.
+    pub no_decay: Patterns,
+}
+
+/// What AdamW remembers.
+#[derive(Clone, Debug)]
+pub struct AdamWState {
+    /// Updates done.
+    pub step: u64,
+    /// First moments.
+    pub m: Params,
+    /// Second moments.
+    pub v: Params,
+}
+
+impl AdamW {
+    /// The usual moments, and decay of all but biases and normalisations.
+    pub fn new(weight_decay: f64) -> Self {
+        Self {
+            beta1: 0.9,
+            beta2: 0.999,
+            eps: 1e-8,
+            weight_decay,
+            no_decay: Patterns::new(["*.bias", "*LayerNorm", "*.norm"]),
+        }
+    }
+
+    /// The state before the first update of these parameters.
+    ///
+    /// # Errors
+    /// When a tensor cannot be made.
+    pub fn init(&self, params: &Params) -> Result<AdamWState> {
+        Ok(AdamWState { step: 0, m: params.zeros_like()?, v: params.zeros_like()? })
+    }
+
+    /// One update of the parameters that `gradient` names; the others are returned as they are.
+    ///
+    /// # Errors
+    /// When a gradient names a parameter that is not there, or its shape differs.
+    pub fn update(
+        &self,
+        lr: f64,
+        params: &Params,
+        gradient: &Params,
+        state: AdamWState,
+    ) -> Result<(Params, AdamWState)> {
+        let mut params = params.clone();
+        let AdamWState { step, mut m, mut v } = state;
+        let step = step + 1;
+        let correction = |beta: f64| 1.0 - beta.powf(step as f64);
+        let (correction1, correction2) = (correction(self.beta1), correction(self.beta2));
+        for (name, gradient) in gradient.iter() {
+            let value = |params: &Params| Ok::<_, metashot_autograd::Error>(Value::constant(params.get(name)?.clone()));
+            let gradient = Value::constant(gradient.clone());
+            let first = value(&m)?.affine(self.beta1, 0.0)?.add(&gradient.affine(1.0 - self.beta1, 0.0)?)?;
+            let square = gradient.mul(&gradient)?;
+            let second = value(&v)?.affine(self.beta2, 0.0)?.add(&square.affine(1.0 - self.beta2, 0.0)?)?;
+            let size = second.affine(1.0 / correction2, 0.0)?.sqrt()?.affine(1.0, self.eps)?;
+            let change = first.affine(lr / correction1, 0.0)?.div(&size)?;
+            let decay = if self.no_decay.matches(name) { 0.0 } else { lr * self.weight_decay };
+            let updated = value(&params)?.affine(1.0 - decay, 0.0)?.sub(&change)?;
+            params.insert(name, updated.into_tensor());
+            m.insert(name, first.into_tensor());
+            v.insert(name, second.into_tensor());
+        }
+        Ok((params, AdamWState { step, m, v }))
+    }
+}

@@ -1,0 +1,150 @@
+//! The outer loop: sample tasks, take a meta-gradient, clip it, update the start; validate and keep the best.
+//!
+//! The state between two steps is a value. Whoever saves it and comes back later goes on with the same bits. Not
+//! here: files and printing; an observer is told what happens.
+
+use metashot_autograd::{Params, Patterns, Value};
+
+use crate::{
+    error::{Error, LossError, Result},
+    inner_loop::InnerLoop,
+    meta_step::{Workers, meta_gradient},
+    optimizer::{AdamW, AdamWState, Schedule, clip_norm},
+};
+
+/// The settings of the outer loop.
+#[derive(Clone, Debug)]
+pub struct OuterLoop {
+    /// Updates, and the learning rate over them.
+    pub schedule: Schedule,
+    /// The optimizer.
+    pub adamw: AdamW,
+    /// The largest norm of a meta-gradient; infinite for any.
+    pub clip_norm: f64,
+    /// The parameters that are trained.
+    pub train: Patterns,
+    /// Steps between two validations; there is one after the last step too.
+    pub validate_every: u64,
+}
+
+/// Where training stands between two steps.
+#[derive(Clone, Debug)]
+pub struct TrainState {
+    /// Steps done.
+    pub step: u64,
+    /// The start as it is now.
+    pub params: Params,
+    /// The optimizer's memory.
+    pub optimizer: AdamWState,
+    /// The best validation score so far.
+    pub best_score: f64,
+    /// The start that had it.
+    pub best: Params,
+}
+
+impl TrainState {
+    /// The state before the first step.
+    ///
+    /// # Errors
+    /// When a tensor cannot be made.
+    pub fn new(params: Params, outer: &OuterLoop) -> Result<Self> {
+        let (trained, _) = params.split(&outer.train)?;
+        Ok(Self {
+            step: 0,
+            optimizer: outer.adamw.init(&trained)?,
+            best_score: f64::NEG_INFINITY,
+            best: params.clone(),
+            params,
+        })
+    }
+}
+
+/// What an observer is told.
+#[derive(Clone, Copy, Debug)]
+pub enum Event<'a> {
+    /// A step is done.
+    Step {
+        /// Which, from 0.
+        step: u64,
+        /// The meta-loss before the update.
+        loss: f64,
+        /// The mean support loss before adapting.
+        start_loss: f64,
+        /// The norm of the meta-gradient before clipping.
+        grad_norm: f64,
+        /// The learning rate.
+        lr: f64,
+    },
+    /// A validation is done; the state holds the best so far, this one included.
+    Validation {
+        /// The state after it.
+        state: &'a TrainState,
+        /// Its score.
+        score: f64,
+    },
+}
+
+/// What the outer loop needs of its surroundings.
+pub struct Surroundings<S, Q, T, V, O> {
+    /// The loss that a task is adapted to.
+    pub support: S,
+    /// The loss that the start is trained on.
+    pub query: Q,
+    /// The tasks of a step: a function of the step alone, so that a resumed run sees the same.
+    pub tasks: T,
+    /// The score of a start, higher is better.
+    pub validate: V,
+    /// Is told what happens; an error from it stops training.
+    pub observe: O,
+}
+
+/// Runs the outer loop from `state` to the end of the schedule.
+///
+/// # Errors
+/// [`Error::Step`] with what failed, or what an observer failed with.
+pub fn train<Task, S, Q, T, V, O, E>(
+    mut state: TrainState,
+    (inner, outer): (&InnerLoop, &OuterLoop),
+    workers: &Workers,
+    surroundings: Surroundings<S, Q, T, V, O>,
+) -> Result<TrainState>
+where
+    Task: Sync,
+    S: Fn(&Task, &Params<Value>) -> Result<Value, E> + Sync,
+    Q: Fn(&Task, &Params<Value>) -> Result<Value, E> + Sync,
+    T: Fn(u64) -> Result<Vec<Task>, LossError>,
+    V: Fn(&Params) -> Result<f64, LossError>,
+    O: FnMut(Event<'_>) -> Result<(), LossError>,
+    E: Into<LossError>,
+{
+    inner.validate()?;
+    outer.schedule.validate()?;
+    if outer.validate_every == 0 {
+        return Err(Error::Setting { setting: "evaluation.every", wanted: "at least 1", found: "0".into() });
+    }
+    let Surroundings { support, query, tasks, validate, mut observe } = surroundings;
+    while state.step < outer.schedule.total {
+        let step = state.step;
+        let at_step = |source: Error| Error::Step { step, source: Box::new(source) };
+        let batch = tasks(step).map_err(Error::Caller).map_err(at_step)?;
+        let meta = meta_gradient(&state.params, &batch, &support, &query, (inner, &outer.train), workers)
+            .map_err(at_step)?;
+        drop(batch);
+        let (gradient, grad_norm) = clip_norm(meta.gradient, outer.clip_norm)?;
+        let lr = outer.schedule.at(step);
+        (state.params, state.optimizer) = outer.adamw.update(lr, &state.params, &gradient, state.optimizer)?;
+        state.step += 1;
+        let event = Event::Step { step, loss: meta.loss, start_loss: meta.start_loss, grad_norm, lr };
+        observe(event).map_err(Error::Caller)?;
+
+        if state.step % outer.validate_every == 0 || state.step == outer.schedule.total {
+            let score = validate(&state.params).map_err(Error::Caller).map_err(at_step)?;
+            if score > state.best_score {
+                state.best_score = score;
+                state.best = state.params.clone();
+            }
+            observe(Event::Validation { state: &state, score }).map_err(Error::Caller)?;
+        }
+    }
+    Ok(state)
+}

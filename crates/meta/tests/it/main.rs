@@ -1,0 +1,5 @@
+//! Tests of the public interface.
+//!
+//! Not here: single operations, which `metashot-autograd` checks.
+
+mod golden;
