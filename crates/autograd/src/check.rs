@@ -41,7 +41,10 @@ pub fn second_order(inputs: &[Tensor], f: impl Fn(&[Value]) -> Result<Value>) ->
         let loss = f(values)?;
         let variables: Vec<&Value> = values.iter().collect();
         let mut total: Option<Value> = None;
-        for (index, gradient) in grad_or_none(&loss, &variables, Order::Higher)?.into_iter().enumerate() {
+        for (index, gradient) in grad_or_none(&loss, &variables, Order::Higher)?
+            .into_iter()
+            .enumerate()
+        {
             let Some(gradient) = gradient else { continue };
             let v = Value::constant(direction(gradient.tensor(), index + 100)?);
             let term = gradient.mul(&v)?.sum_all()?;
@@ -78,19 +81,32 @@ fn worst(
 ) -> Result<f64> {
     let variables: Vec<Value> = inputs.iter().cloned().map(Value::variable).collect();
     let gradients = exact(&variables)?;
-    let directions: Vec<Tensor> =
-        inputs.iter().enumerate().map(|(index, input)| direction(input, index)).collect::<Result<_>>()?;
+    let directions: Vec<Tensor> = inputs
+        .iter()
+        .enumerate()
+        .map(|(index, input)| direction(input, index))
+        .collect::<Result<_>>()?;
     let mut worst = 0f64;
     // Each input alone, then all of them.
     for only in (0..inputs.len()).map(Some).chain([None]) {
         let moves = |index: usize| only.is_none_or(|only| only == index);
         let mut derivative = 0.0;
-        for (index, gradient) in gradients.iter().enumerate().filter(|(index, _)| moves(*index)) {
-            derivative += (gradient * &directions[index])?.sum_all()?.to_scalar::<f64>()?;
+        for (index, gradient) in gradients
+            .iter()
+            .enumerate()
+            .filter(|(index, _)| moves(*index))
+        {
+            derivative += (gradient * &directions[index])?
+                .sum_all()?
+                .to_scalar::<f64>()?;
         }
         let at = |step: f64| -> Result<f64> {
             let moved = inputs.iter().enumerate().map(|(index, input)| {
-                let tensor = if moves(index) { (input + (&directions[index] * step)?)? } else { input.clone() };
+                let tensor = if moves(index) {
+                    (input + (&directions[index] * step)?)?
+                } else {
+                    input.clone()
+                };
                 Ok(Value::variable(tensor))
             });
             f(&moved.collect::<Result<Vec<_>>>()?)?.to_f64()
@@ -111,7 +127,8 @@ fn worst(
 /// A fixed direction of the shape of `like`: a low-discrepancy sequence in -1..1, another for each `salt`.
 fn direction(like: &Tensor, salt: usize) -> Result<Tensor> {
     let numbers = (0..like.elem_count()).map(|i| {
-        let x = (i as f64 + 1.0) * 0.618_033_988_749_894_9 + (salt as f64 + 1.0) * 0.414_213_562_373_095;
+        let x = (i as f64 + 1.0) * 0.618_033_988_749_894_9
+            + (salt as f64 + 1.0) * 0.414_213_562_373_095;
         x.fract() * 2.0 - 1.0
     });
     Ok(Tensor::from_iter(numbers, like.device())?.reshape(like.dims())?)

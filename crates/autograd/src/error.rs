@@ -19,7 +19,9 @@ pub enum Error {
         shape: Vec<usize>,
     },
     /// A gradient was asked with respect to a constant.
-    #[error("{input} is a constant; make it with `Value::variable` to differentiate with respect to it")]
+    #[error(
+        "{input} is a constant; make it with `Value::variable` to differentiate with respect to it"
+    )]
     NotVariable {
         /// Which input: its parameter name or its position.
         input: String,
@@ -67,5 +69,9 @@ fn nearest(known: &[String]) -> String {
 }
 
 fn list(names: &[String]) -> String {
-    names.iter().map(|name| format!("`{name}`")).collect::<Vec<_>>().join(", ")
+    names
+        .iter()
+        .map(|name| format!("`{name}`"))
+        .collect::<Vec<_>>()
+        .join(", ")
 }

@@ -2,7 +2,10 @@
 //!
 //! Not here: gradient rules (`ops`) and optimisers.
 
-use std::{collections::{HashMap, HashSet}, sync::Arc};
+use std::{
+    collections::{HashMap, HashSet},
+    sync::Arc,
+};
 
 use candle_core::Tensor;
 
@@ -25,7 +28,11 @@ pub fn grad(loss: &Value, inputs: &[&Value], order: Order) -> Result<Vec<Value>>
     grad_or_none(loss, inputs, order)?
         .into_iter()
         .enumerate()
-        .map(|(index, gradient)| gradient.ok_or_else(|| Error::Unreached { input: format!("input {index}") }))
+        .map(|(index, gradient)| {
+            gradient.ok_or_else(|| Error::Unreached {
+                input: format!("input {index}"),
+            })
+        })
         .collect()
 }
 
@@ -61,7 +68,9 @@ pub fn grad_params(loss: &Value, params: &Params<Value>, order: Order) -> Result
 /// [`Error::NotScalar`], [`Error::NotVariable`], or a failing tensor operation.
 pub fn grad_or_none(loss: &Value, inputs: &[&Value], order: Order) -> Result<Vec<Option<Value>>> {
     if loss.tensor().elem_count() != 1 {
-        return Err(Error::NotScalar { shape: loss.dims().to_vec() });
+        return Err(Error::NotScalar {
+            shape: loss.dims().to_vec(),
+        });
     }
     let seed = Value::constant(loss.tensor().ones_like()?);
     pull_back(&[(loss, seed)], inputs, order)
@@ -72,7 +81,11 @@ pub fn grad_or_none(loss: &Value, inputs: &[&Value], order: Order) -> Result<Vec
 ///
 /// # Errors
 /// [`Error::NotVariable`], or a failing tensor operation.
-pub fn pull_back(outputs: &[(&Value, Value)], inputs: &[&Value], order: Order) -> Result<Vec<Option<Value>>> {
+pub fn pull_back(
+    outputs: &[(&Value, Value)],
+    inputs: &[&Value],
+    order: Order,
+) -> Result<Vec<Option<Value>>> {
     walk(outputs, inputs, order, Beyond::Follow)
 }
 
@@ -92,17 +105,28 @@ enum Beyond {
     Stop,
 }
 
-fn walk(outputs: &[(&Value, Value)], inputs: &[&Value], order: Order, beyond: Beyond) -> Result<Vec<Option<Value>>> {
+fn walk(
+    outputs: &[(&Value, Value)],
+    inputs: &[&Value],
+    order: Order,
+    beyond: Beyond,
+) -> Result<Vec<Option<Value>>> {
     let wanted = inputs
         .iter()
         .enumerate()
         .map(|(index, input)| {
-            input.source().cloned().ok_or_else(|| Error::NotVariable { input: format!("input {index}") })
+            input.source().cloned().ok_or_else(|| Error::NotVariable {
+                input: format!("input {index}"),
+            })
         })
         .collect::<Result<Vec<Source>>>()?;
     let roots = outputs.iter().filter_map(|(output, _)| output.source());
     let graph = Graph::reaching(roots, &wanted, beyond);
-    let mut gradients: Vec<Vec<Option<Value>>> = graph.nodes.iter().map(|node| vec![None; node.n_outputs]).collect();
+    let mut gradients: Vec<Vec<Option<Value>>> = graph
+        .nodes
+        .iter()
+        .map(|node| vec![None; node.n_outputs])
+        .collect();
     for (output, cotangent) in outputs {
         if let Some((index, slot)) = output.source().and_then(|source| graph.find(source)) {
             accumulate(&mut gradients[index][slot], cotangent.clone())?;
@@ -116,10 +140,22 @@ fn walk(outputs: &[(&Value, Value)], inputs: &[&Value], order: Order, beyond: Be
         if gradients[index].iter().all(Option::is_none) || (asked && beyond == Beyond::Stop) {
             continue;
         }
-        let outputs = if asked { gradients[index].clone() } else { std::mem::take(&mut gradients[index]) };
-        let parents: Vec<_> = node.parents.iter().map(|parent| parent.as_ref().and_then(|p| graph.find(p))).collect();
+        let outputs = if asked {
+            gradients[index].clone()
+        } else {
+            std::mem::take(&mut gradients[index])
+        };
+        let parents: Vec<_> = node
+            .parents
+            .iter()
+            .map(|parent| parent.as_ref().and_then(|p| graph.find(p)))
+            .collect();
         let needed: Vec<bool> = parents.iter().map(Option::is_some).collect();
-        let rule = Rule { order, node, wanted: &needed };
+        let rule = Rule {
+            order,
+            node,
+            wanted: &needed,
+        };
         for (parent, gradient) in parents.into_iter().zip(op.backward(&outputs, &rule)?) {
             if let (Some((parent, slot)), Some(gradient)) = (parent, gradient) {
                 accumulate(&mut gradients[parent][slot], gradient)?;
@@ -128,7 +164,11 @@ fn walk(outputs: &[(&Value, Value)], inputs: &[&Value], order: Order, beyond: Be
     }
     Ok(wanted
         .iter()
-        .map(|source| graph.find(source).and_then(|(index, slot)| gradients[index].get(slot).cloned().flatten()))
+        .map(|source| {
+            graph
+                .find(source)
+                .and_then(|(index, slot)| gradients[index].get(slot).cloned().flatten())
+        })
         .collect())
 }
 
@@ -148,8 +188,10 @@ pub fn hessian_vector_product(
     vectors: &[Tensor],
 ) -> Result<(Vec<Tensor>, Vec<Tensor>)> {
     let gradients = grad(loss, inputs, Order::Higher)?;
-    let pairs: Vec<(&Value, Value)> =
-        gradients.iter().zip(vectors.iter().cloned().map(Value::constant)).collect();
+    let pairs: Vec<(&Value, Value)> = gradients
+        .iter()
+        .zip(vectors.iter().cloned().map(Value::constant))
+        .collect();
     let products = pull_back(&pairs, inputs, Order::First)?
         .into_iter()
         .zip(inputs)
@@ -158,7 +200,10 @@ pub fn hessian_vector_product(
             None => Ok(input.tensor().zeros_like()?),
         })
         .collect::<Result<_>>()?;
-    Ok((gradients.into_iter().map(Value::into_tensor).collect(), products))
+    Ok((
+        gradients.into_iter().map(Value::into_tensor).collect(),
+        products,
+    ))
 }
 
 fn accumulate(slot: &mut Option<Value>, gradient: Value) -> Result<()> {
@@ -177,11 +222,20 @@ struct Graph<'a> {
 
 impl<'a> Graph<'a> {
     /// A depth-first walk without recursion: graphs of graphs are thousands of nodes deep.
-    fn reaching(roots: impl Iterator<Item = &'a Source>, wanted: &'a [Source], beyond: Beyond) -> Self {
-        let mut reaches: HashMap<*const Node, bool> =
-            wanted.iter().map(|source| (Arc::as_ptr(&source.node), true)).collect();
+    fn reaching(
+        roots: impl Iterator<Item = &'a Source>,
+        wanted: &'a [Source],
+        beyond: Beyond,
+    ) -> Self {
+        let mut reaches: HashMap<*const Node, bool> = wanted
+            .iter()
+            .map(|source| (Arc::as_ptr(&source.node), true))
+            .collect();
         let mut visited: HashSet<*const Node> = HashSet::new();
-        let mut graph = Self { nodes: Vec::new(), index: HashMap::new() };
+        let mut graph = Self {
+            nodes: Vec::new(),
+            index: HashMap::new(),
+        };
         let mut stack: Vec<(&'a Arc<Node>, usize)> = Vec::new();
         for root in roots {
             if visited.insert(Arc::as_ptr(&root.node)) {
@@ -200,7 +254,11 @@ impl<'a> Graph<'a> {
                     continue;
                 }
                 let on_path = reaches.get(&key).copied().unwrap_or(false)
-                    || node.parents.iter().flatten().any(|parent| reaches.get(&Arc::as_ptr(&parent.node)) == Some(&true));
+                    || node
+                        .parents
+                        .iter()
+                        .flatten()
+                        .any(|parent| reaches.get(&Arc::as_ptr(&parent.node)) == Some(&true));
                 reaches.insert(key, on_path);
                 if on_path {
                     graph.index.insert(key, graph.nodes.len());
@@ -212,6 +270,8 @@ impl<'a> Graph<'a> {
     }
 
     fn find(&self, source: &Source) -> Option<(usize, usize)> {
-        self.index.get(&Arc::as_ptr(&source.node)).map(|&index| (index, source.slot))
+        self.index
+            .get(&Arc::as_ptr(&source.node))
+            .map(|&index| (index, source.slot))
     }
 }

@@ -35,7 +35,9 @@ pub struct Params<T = Tensor> {
 
 impl<T> Default for Params<T> {
     fn default() -> Self {
-        Self { entries: BTreeMap::new() }
+        Self {
+            entries: BTreeMap::new(),
+        }
     }
 }
 
@@ -57,8 +59,16 @@ impl<T> Params<T> {
     pub fn get(&self, name: &str) -> Result<&T> {
         self.entries.get(name).ok_or_else(|| {
             let tail = name.rsplit('.').next().unwrap_or(name);
-            let known = self.names().filter(|known| known.ends_with(tail)).take(3).map(str::to_owned).collect();
-            Error::UnknownParameter { name: name.to_owned(), known }
+            let known = self
+                .names()
+                .filter(|known| known.ends_with(tail))
+                .take(3)
+                .map(str::to_owned)
+                .collect();
+            Error::UnknownParameter {
+                name: name.to_owned(),
+                known,
+            }
         })
     }
 
@@ -94,20 +104,29 @@ impl<T> Params<T> {
 
     /// Names and values, in order.
     pub fn iter(&self) -> impl Iterator<Item = (&str, &T)> {
-        self.entries.iter().map(|(name, value)| (name.as_str(), value))
+        self.entries
+            .iter()
+            .map(|(name, value)| (name.as_str(), value))
     }
 
     /// The same names with other values.
     pub fn map<U>(&self, mut f: impl FnMut(&T) -> U) -> Params<U> {
-        self.iter().map(|(name, value)| (name.to_owned(), f(value))).collect()
+        self.iter()
+            .map(|(name, value)| (name.to_owned(), f(value)))
+            .collect()
     }
 
     /// The same names with other values, or the first error.
     ///
     /// # Errors
     /// The first that `f` returns.
-    pub fn try_map<U, E>(&self, mut f: impl FnMut(&str, &T) -> Result<U, E>) -> Result<Params<U>, E> {
-        self.iter().map(|(name, value)| Ok((name.to_owned(), f(name, value)?))).collect()
+    pub fn try_map<U, E>(
+        &self,
+        mut f: impl FnMut(&str, &T) -> Result<U, E>,
+    ) -> Result<Params<U>, E> {
+        self.iter()
+            .map(|(name, value)| Ok((name.to_owned(), f(name, value)?)))
+            .collect()
     }
 
     /// Combines two sets of parameters that have the same names.
@@ -130,8 +149,11 @@ impl<T: Clone> Params<T> {
     /// [`Error::UnmatchedPattern`] for a pattern that matches nothing.
     pub fn split(&self, patterns: &Patterns) -> Result<(Self, Self)> {
         patterns.check(self.names())?;
-        let (chosen, rest): (BTreeMap<_, _>, BTreeMap<_, _>) =
-            self.entries.clone().into_iter().partition(|(name, _)| patterns.matches(name));
+        let (chosen, rest): (BTreeMap<_, _>, BTreeMap<_, _>) = self
+            .entries
+            .clone()
+            .into_iter()
+            .partition(|(name, _)| patterns.matches(name));
         Ok((Self { entries: chosen }, Self { entries: rest }))
     }
 
@@ -139,7 +161,12 @@ impl<T: Clone> Params<T> {
     #[must_use]
     pub fn overlaid(&self, other: &Self) -> Self {
         let mut entries = self.entries.clone();
-        entries.extend(other.entries.iter().map(|(name, value)| (name.clone(), value.clone())));
+        entries.extend(
+            other
+                .entries
+                .iter()
+                .map(|(name, value)| (name.clone(), value.clone())),
+        );
         Self { entries }
     }
 }
@@ -194,7 +221,9 @@ impl Params<Value> {
 
 impl<T> FromIterator<(String, T)> for Params<T> {
     fn from_iter<I: IntoIterator<Item = (String, T)>>(entries: I) -> Self {
-        Self { entries: entries.into_iter().collect() }
+        Self {
+            entries: entries.into_iter().collect(),
+        }
     }
 }
 
@@ -220,7 +249,9 @@ pub struct Patterns {
 impl Patterns {
     /// A choice from its patterns.
     pub fn new<S: Into<String>>(patterns: impl IntoIterator<Item = S>) -> Self {
-        Self { patterns: patterns.into_iter().map(Into::into).collect() }
+        Self {
+            patterns: patterns.into_iter().map(Into::into).collect(),
+        }
     }
 
     /// Every parameter.
@@ -230,9 +261,13 @@ impl Patterns {
 
     /// Whether the parameter of that name is chosen.
     pub fn matches(&self, name: &str) -> bool {
-        let (without, with): (Vec<_>, Vec<_>) =
-            self.patterns.iter().map(String::as_str).partition(|pattern| pattern.starts_with('!'));
-        let chosen = (with.is_empty() && !without.is_empty()) || with.iter().any(|pattern| covers(pattern, name));
+        let (without, with): (Vec<_>, Vec<_>) = self
+            .patterns
+            .iter()
+            .map(String::as_str)
+            .partition(|pattern| pattern.starts_with('!'));
+        let chosen = (with.is_empty() && !without.is_empty())
+            || with.iter().any(|pattern| covers(pattern, name));
         chosen && !without.iter().any(|pattern| covers(&pattern[1..], name))
     }
 
@@ -246,8 +281,16 @@ impl Patterns {
             let path = pattern.strip_prefix('!').unwrap_or(pattern);
             if !names.iter().any(|name| covers(path, name)) {
                 let step = (names.len() / 4).max(1);
-                let known = names.iter().step_by(step).take(4).map(|&name| name.to_owned()).collect();
-                return Err(Error::UnmatchedPattern { pattern: pattern.clone(), known });
+                let known = names
+                    .iter()
+                    .step_by(step)
+                    .take(4)
+                    .map(|&name| name.to_owned())
+                    .collect();
+                return Err(Error::UnmatchedPattern {
+                    pattern: pattern.clone(),
+                    known,
+                });
             }
         }
         Ok(())
@@ -256,15 +299,21 @@ impl Patterns {
 
 /// Whether `pattern` matches the whole of `name` or one of its leading dotted paths.
 fn covers(pattern: &str, name: &str) -> bool {
-    let ends = name.match_indices('.').map(|(end, _)| end).chain([name.len()]);
-    ends.into_iter().any(|end| glob(pattern.as_bytes(), &name.as_bytes()[..end]))
+    let ends = name
+        .match_indices('.')
+        .map(|(end, _)| end)
+        .chain([name.len()]);
+    ends.into_iter()
+        .any(|end| glob(pattern.as_bytes(), &name.as_bytes()[..end]))
 }
 
 fn glob(pattern: &[u8], text: &[u8]) -> bool {
     match pattern.split_first() {
         None => text.is_empty(),
         Some((b'*', rest)) => (0..=text.len()).any(|start| glob(rest, &text[start..])),
-        Some((first, rest)) => text.split_first().is_some_and(|(c, text)| c == first && glob(rest, text)),
+        Some((first, rest)) => text
+            .split_first()
+            .is_some_and(|(c, text)| c == first && glob(rest, text)),
     }
 }
 
@@ -273,15 +322,27 @@ mod tests {
     use super::*;
 
     fn check(patterns: &[&str], name: &str, expected: bool) {
-        assert_eq!(Patterns::new(patterns.iter().copied()).matches(name), expected, "{patterns:?} on {name}");
+        assert_eq!(
+            Patterns::new(patterns.iter().copied()).matches(name),
+            expected,
+            "{patterns:?} on {name}"
+        );
     }
 
     #[test]
     fn patterns_follow_dotted_paths() {
         check(&["head"], "head.weight", true);
         check(&["head"], "header.weight", false);
-        check(&["encoder.layer.1"], "encoder.layer.1.output.dense.weight", true);
-        check(&["encoder.layer.1"], "encoder.layer.11.output.dense.weight", false);
+        check(
+            &["encoder.layer.1"],
+            "encoder.layer.1.output.dense.weight",
+            true,
+        );
+        check(
+            &["encoder.layer.1"],
+            "encoder.layer.11.output.dense.weight",
+            false,
+        );
         check(&["*.bias"], "encoder.layer.1.output.dense.bias", true);
         check(&["*", "!embeddings"], "embeddings.LayerNorm.bias", false);
         check(&["!embeddings"], "head.weight", true);

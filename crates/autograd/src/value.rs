@@ -93,9 +93,15 @@ impl Rule<'_> {
     pub fn output(&self, tensor: &Tensor, slot: usize) -> Value {
         let source = match self.order {
             Order::First => None,
-            Order::Higher => Some(Source { node: Arc::clone(self.node), slot }),
+            Order::Higher => Some(Source {
+                node: Arc::clone(self.node),
+                slot,
+            }),
         };
-        Value { tensor: tensor.clone(), source }
+        Value {
+            tensor: tensor.clone(),
+            source,
+        }
     }
 
     /// The order of this differentiation.
@@ -117,7 +123,11 @@ impl Rule<'_> {
     ///
     /// # Errors
     /// When `gradient` fails.
-    pub fn when_wanted(&self, parent: usize, gradient: impl FnOnce() -> Result<Value>) -> Result<Option<Value>> {
+    pub fn when_wanted(
+        &self,
+        parent: usize,
+        gradient: impl FnOnce() -> Result<Value>,
+    ) -> Result<Option<Value>> {
         self.wants(parent).then(gradient).transpose()
     }
 }
@@ -125,19 +135,32 @@ impl Rule<'_> {
 impl Value {
     /// A value that nothing is differentiated with respect to.
     pub fn constant(tensor: Tensor) -> Self {
-        Self { tensor, source: None }
+        Self {
+            tensor,
+            source: None,
+        }
     }
 
     /// A value that gradients can be asked for.
     pub fn variable(tensor: Tensor) -> Self {
-        let node = Arc::new(Node { op: None, parents: Vec::new(), n_outputs: 1 });
-        Self { tensor, source: Some(Source { node, slot: 0 }) }
+        let node = Arc::new(Node {
+            op: None,
+            parents: Vec::new(),
+            n_outputs: 1,
+        });
+        Self {
+            tensor,
+            source: Some(Source { node, slot: 0 }),
+        }
     }
 
     /// The result of an operation; `op` is built only if a parent is on the graph.
     pub fn from_op(tensor: Tensor, parents: &[&Self], op: impl FnOnce() -> Box<dyn Op>) -> Self {
         let node = Node::new(1, parents, op);
-        Self { tensor, source: node.map(|node| Source { node, slot: 0 }) }
+        Self {
+            tensor,
+            source: node.map(|node| Source { node, slot: 0 }),
+        }
     }
 
     /// The results of an operation with several outputs, of which some may not have been computed.
@@ -147,9 +170,21 @@ impl Value {
         op: impl FnOnce() -> Box<dyn Op>,
     ) -> Vec<Option<Self>> {
         let node = Node::new(tensors.len(), parents, op);
-        let source = |slot| node.as_ref().map(|node| Source { node: Arc::clone(node), slot });
+        let source = |slot| {
+            node.as_ref().map(|node| Source {
+                node: Arc::clone(node),
+                slot,
+            })
+        };
         let values = tensors.into_iter().enumerate();
-        values.map(|(slot, tensor)| tensor.map(|tensor| Self { tensor, source: source(slot) })).collect()
+        values
+            .map(|(slot, tensor)| {
+                tensor.map(|tensor| Self {
+                    tensor,
+                    source: source(slot),
+                })
+            })
+            .collect()
     }
 
     /// The number behind the value.
@@ -198,9 +233,15 @@ impl Value {
     /// When the value has more than one element.
     pub fn to_f64(&self) -> Result<f64> {
         if self.tensor.elem_count() != 1 {
-            return Err(Error::NotScalar { shape: self.dims().to_vec() });
+            return Err(Error::NotScalar {
+                shape: self.dims().to_vec(),
+            });
         }
-        Ok(self.tensor.flatten_all()?.to_dtype(DType::F64)?.to_vec1::<f64>()?[0])
+        Ok(self
+            .tensor
+            .flatten_all()?
+            .to_dtype(DType::F64)?
+            .to_vec1::<f64>()?[0])
     }
 }
 
@@ -229,10 +270,20 @@ impl Drop for Node {
 
 impl Node {
     /// A node for an operation, unless all its parents are constants.
-    fn new(n_outputs: usize, parents: &[&Value], op: impl FnOnce() -> Box<dyn Op>) -> Option<Arc<Self>> {
+    fn new(
+        n_outputs: usize,
+        parents: &[&Value],
+        op: impl FnOnce() -> Box<dyn Op>,
+    ) -> Option<Arc<Self>> {
         let parents: Vec<_> = parents.iter().map(|parent| parent.source.clone()).collect();
         let on_graph = parents.iter().any(Option::is_some);
-        on_graph.then(|| Arc::new(Self { op: Some(op()), parents, n_outputs }))
+        on_graph.then(|| {
+            Arc::new(Self {
+                op: Some(op()),
+                parents,
+                n_outputs,
+            })
+        })
     }
 
     /// Drops the operation while `parents` still holds what it kept, so that this frees no node; then hands the

@@ -1,1 +1,20 @@
-//! Few-shot learning from the command line.
+//! The library behind the `metashot` program: from files to tasks, and from recipes to results.
+//!
+//! Episodes become tensors here, and learning is set going; what learning is, is in `metashot-meta`, and the models
+//! are in `metashot-models`. Deliberately not here: mathematics.
+
+pub mod args;
+pub mod cases;
+pub mod commands;
+mod device;
+mod embedded;
+pub mod failure;
+pub mod hub;
+mod learners;
+mod progress;
+pub mod recipe;
+mod report;
+mod run_dir;
+mod score;
+
+pub use score::Score;

@@ -3,7 +3,8 @@
 //! Not here: many tasks (`meta_step`) and what is done with the gradient (`optimizer`).
 
 use metashot_autograd::{
-    Error as GradientError, Order, Params, Patterns, Value, grad_or_none, grad_params, ops::dot, pull_back,
+    Error as GradientError, Order, Params, Patterns, Value, grad_or_none, grad_params, ops::dot,
+    pull_back,
 };
 
 use crate::error::{Error, LossError, Result};
@@ -109,7 +110,10 @@ pub fn adapt<E: Into<LossError>>(
     }
     let last = evaluate(&support, &rest.overlaid(&theta.constants()))?;
     support_losses.push(finite(&last, "support loss", inner.steps)?);
-    Ok(Adapted { fast: slow.overlaid(&theta), support_losses })
+    Ok(Adapted {
+        fast: slow.overlaid(&theta),
+        support_losses,
+    })
 }
 
 /// The query loss after adapting, and its gradient with respect to the parameters of the start that `train` names.
@@ -137,7 +141,8 @@ pub fn task_gradient<E: Into<LossError>>(
     let (start, rest) = slow.split(&inner.adapt)?;
     train.check(slow.names())?;
     // What neither adapts nor is trained stays off the graph.
-    let (trained, frozen): (Vec<_>, Vec<_>) = rest.into_iter().partition(|(name, _)| train.matches(name));
+    let (trained, frozen): (Vec<_>, Vec<_>) =
+        rest.into_iter().partition(|(name, _)| train.matches(name));
     let trained: Params = trained.into_iter().collect();
     let frozen = frozen.into_iter().collect::<Params>().constants();
 
@@ -164,7 +169,11 @@ pub fn task_gradient<E: Into<LossError>>(
     let query_loss = finite(&loss, "query loss", inner.steps)?;
     let inputs: Vec<&Value> = variables.values().collect();
     let gradients = grad_or_none(&loss, &inputs, Order::First)?;
-    let mut pulled: Params<Option<Value>> = variables.names().map(str::to_owned).zip(gradients).collect();
+    let mut pulled: Params<Option<Value>> = variables
+        .names()
+        .map(str::to_owned)
+        .zip(gradients)
+        .collect();
     drop((loss, variables));
 
     let mut lr_gradient = 0.0;
@@ -194,15 +203,26 @@ pub fn task_gradient<E: Into<LossError>>(
     for (name, pulled) in pulled {
         if train.matches(&name) {
             let Some(value) = pulled else {
-                return Err(GradientError::Unreached { input: format!("parameter `{name}`") }.into());
+                return Err(GradientError::Unreached {
+                    input: format!("parameter `{name}`"),
+                }
+                .into());
             };
             if !dot(value.tensor(), value.tensor())?.is_finite() {
-                return Err(Error::NotFinite { what: "meta-gradient", step: inner.steps });
+                return Err(Error::NotFinite {
+                    what: "meta-gradient",
+                    step: inner.steps,
+                });
             }
             gradient.insert(name, value.into_tensor());
         }
     }
-    Ok(TaskGradient { query_loss, support_losses, gradient, lr_gradient })
+    Ok(TaskGradient {
+        query_loss,
+        support_losses,
+        gradient,
+        lr_gradient,
+    })
 }
 
 /// The support loss at one point of the inner loop and its gradient with respect to what adapts.
@@ -222,9 +242,16 @@ impl StepGraph {
         frozen: &Params<Value>,
     ) -> Result<Self> {
         let variables = theta.variables();
-        let loss = evaluate(&support, &frozen.overlaid(&trained.constants()).overlaid(&variables))?;
+        let loss = evaluate(
+            &support,
+            &frozen.overlaid(&trained.constants()).overlaid(&variables),
+        )?;
         let gradient = grad_params(&loss, &variables, Order::First)?;
-        Ok(Self { loss: loss.detach(), gradient, variables })
+        Ok(Self {
+            loss: loss.detach(),
+            gradient,
+            variables,
+        })
     }
 
     /// The gradient as a function of all that the meta-gradient is asked for.
@@ -238,7 +265,11 @@ impl StepGraph {
         let variables = adapting.overlaid(&trained.variables());
         let loss = evaluate(&support, &frozen.overlaid(&variables))?;
         let gradient = grad_params(&loss, &adapting, Order::Higher)?;
-        Ok(Self { loss, gradient, variables })
+        Ok(Self {
+            loss,
+            gradient,
+            variables,
+        })
     }
 
     /// Takes `u` from after this step to before it, and returns the step's share of the learning rate's derivative.
@@ -275,5 +306,9 @@ fn evaluate<E: Into<LossError>>(
 
 fn finite(loss: &Value, what: &'static str, step: usize) -> Result<f64> {
     let number = loss.to_f64()?;
-    if number.is_finite() { Ok(number) } else { Err(Error::NotFinite { what, step }) }
+    if number.is_finite() {
+        Ok(number)
+    } else {
+        Err(Error::NotFinite { what, step })
+    }
 }

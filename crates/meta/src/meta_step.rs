@@ -24,8 +24,12 @@ impl Workers {
     /// # Errors
     /// [`Error::Threads`].
     pub fn new(threads: usize) -> Result<Self> {
-        let builder = rayon::ThreadPoolBuilder::new().num_threads(threads).stack_size(STACK_BYTES);
-        let pool = builder.build().map_err(|source| Error::Threads { threads, source })?;
+        let builder = rayon::ThreadPoolBuilder::new()
+            .num_threads(threads)
+            .stack_size(STACK_BYTES);
+        let pool = builder
+            .build()
+            .map_err(|source| Error::Threads { threads, source })?;
         Ok(Self { pool })
     }
 
@@ -44,8 +48,9 @@ impl Workers {
         f: impl Fn(u64) -> Result<R, E> + Sync,
     ) -> Result<Vec<R>, E> {
         let f = &f;
-        let outcomes: Vec<Result<R, E>> =
-            self.pool.install(|| (0..count).into_par_iter().map(|index| f(index)).collect());
+        let outcomes: Vec<Result<R, E>> = self
+            .pool
+            .install(|| (0..count).into_par_iter().map(|index| f(index)).collect());
         outcomes.into_iter().collect()
     }
 }
@@ -79,16 +84,23 @@ pub fn meta_gradient<T: Sync, E: Into<LossError>>(
     workers: &Workers,
 ) -> Result<MetaGradient> {
     if tasks.is_empty() {
-        return Err(Error::Setting { setting: "tasks_per_step", wanted: "at least 1", found: "0".into() });
+        return Err(Error::Setting {
+            setting: "tasks_per_step",
+            wanted: "at least 1",
+            found: "0".into(),
+        });
     }
     let mut sum: Option<MetaGradient> = None;
     let at_once = workers.n_threads();
     for (chunk, tasks) in tasks.chunks(at_once).enumerate() {
         let gradients = workers.map(tasks.len() as u64, |index| {
             let task = &tasks[index as usize];
-            task_gradient(slow, |p| support(task, p), |p| query(task, p), inner, train).map_err(|source| {
-                Error::Task { task: (chunk * at_once) as u64 + index, source: Box::new(source) }
-            })
+            task_gradient(slow, |p| support(task, p), |p| query(task, p), inner, train).map_err(
+                |source| Error::Task {
+                    task: (chunk * at_once) as u64 + index,
+                    source: Box::new(source),
+                },
+            )
         })?;
         for task in gradients {
             let start_loss = task.support_losses.first().copied().unwrap_or(f64::NAN);
@@ -119,10 +131,18 @@ pub fn meta_gradient<T: Sync, E: Into<LossError>>(
 }
 
 fn add(a: &Params, b: &Params) -> Result<Params> {
-    a.zip_with(b, |a, b| Ok(Value::constant(a.clone()).add(&Value::constant(b.clone()))?.into_tensor()))
+    a.zip_with(b, |a, b| {
+        Ok(Value::constant(a.clone())
+            .add(&Value::constant(b.clone()))?
+            .into_tensor())
+    })
 }
 
 /// Every parameter times a number.
 pub(crate) fn scaled(params: &Params, scale: f64) -> Result<Params> {
-    params.try_map(|_, tensor| Ok(Value::constant(tensor.clone()).affine(scale, 0.0)?.into_tensor()))
+    params.try_map(|_, tensor| {
+        Ok(Value::constant(tensor.clone())
+            .affine(scale, 0.0)?
+            .into_tensor())
+    })
 }

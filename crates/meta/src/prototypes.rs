@@ -22,7 +22,9 @@ use crate::error::{Error, Result};
 pub fn prototypes(embeddings: &Value, labels: &[i64], n_classes: usize) -> Result<Value> {
     let mut counts = vec![0usize; n_classes];
     for &label in labels.iter().filter(|&&label| label != IGNORE_INDEX) {
-        let class = usize::try_from(label).ok().and_then(|class| counts.get_mut(class));
+        let class = usize::try_from(label)
+            .ok()
+            .and_then(|class| counts.get_mut(class));
         *class.ok_or_else(|| Error::Setting {
             setting: "labels",
             wanted: "below the number of classes",
@@ -34,7 +36,11 @@ pub fn prototypes(embeddings: &Value, labels: &[i64], n_classes: usize) -> Resul
     }
     // A product with a matrix of shares: its gradient is exact to any order like any product's.
     let mut shares = vec![0f64; n_classes * labels.len()];
-    for (row, &label) in labels.iter().enumerate().filter(|(_, label)| **label != IGNORE_INDEX) {
+    for (row, &label) in labels
+        .iter()
+        .enumerate()
+        .filter(|(_, label)| **label != IGNORE_INDEX)
+    {
         let class = label as usize;
         shares[class * labels.len() + row] = 1.0 / counts[class] as f64;
     }
@@ -58,7 +64,9 @@ pub fn prototype_logits(embeddings: &Value, prototypes: &Value) -> Result<Value>
     let squares = |x: &Value| x.mul(x)?.sum_keepdim(&[1]);
     let n_classes = prototypes.dims()[0];
     let cross = embeddings.matmul(&prototypes.t()?)?.affine(2.0, 0.0)?;
-    Ok(cross.sub(&squares(embeddings)?)?.sub(&squares(prototypes)?.reshape(&[1, n_classes])?)?)
+    Ok(cross
+        .sub(&squares(embeddings)?)?
+        .sub(&squares(prototypes)?.reshape(&[1, n_classes])?)?)
 }
 
 /// The class of the nearest prototype of each row.
@@ -69,5 +77,8 @@ pub fn prototype_logits(embeddings: &Value, prototypes: &Value) -> Result<Value>
 /// # Errors
 /// When the shapes do not fit.
 pub fn nearest_prototype(embeddings: &Value, prototypes: &Value) -> Result<Vec<u32>> {
-    Ok(prototype_logits(embeddings, prototypes)?.tensor().argmax(D::Minus1)?.to_vec1()?)
+    Ok(prototype_logits(embeddings, prototypes)?
+        .tensor()
+        .argmax(D::Minus1)?
+        .to_vec1()?)
 }

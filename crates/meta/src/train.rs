@@ -120,30 +120,65 @@ where
     inner.validate()?;
     outer.schedule.validate()?;
     if outer.validate_every == 0 {
-        return Err(Error::Setting { setting: "evaluation.every", wanted: "at least 1", found: "0".into() });
+        return Err(Error::Setting {
+            setting: "evaluation.every",
+            wanted: "at least 1",
+            found: "0".into(),
+        });
     }
-    let Surroundings { support, query, tasks, validate, mut observe } = surroundings;
+    let Surroundings {
+        support,
+        query,
+        tasks,
+        validate,
+        mut observe,
+    } = surroundings;
     while state.step < outer.schedule.total {
         let step = state.step;
-        let at_step = |source: Error| Error::Step { step, source: Box::new(source) };
+        let at_step = |source: Error| Error::Step {
+            step,
+            source: Box::new(source),
+        };
         let batch = tasks(step).map_err(Error::Caller).map_err(at_step)?;
-        let meta = meta_gradient(&state.params, &batch, &support, &query, (inner, &outer.train), workers)
-            .map_err(at_step)?;
+        let meta = meta_gradient(
+            &state.params,
+            &batch,
+            &support,
+            &query,
+            (inner, &outer.train),
+            workers,
+        )
+        .map_err(at_step)?;
         drop(batch);
         let (gradient, grad_norm) = clip_norm(meta.gradient, outer.clip_norm)?;
         let lr = outer.schedule.at(step);
-        (state.params, state.optimizer) = outer.adamw.update(lr, &state.params, &gradient, state.optimizer)?;
+        (state.params, state.optimizer) =
+            outer
+                .adamw
+                .update(lr, &state.params, &gradient, state.optimizer)?;
         state.step += 1;
-        let event = Event::Step { step, loss: meta.loss, start_loss: meta.start_loss, grad_norm, lr };
+        let event = Event::Step {
+            step,
+            loss: meta.loss,
+            start_loss: meta.start_loss,
+            grad_norm,
+            lr,
+        };
         observe(event).map_err(Error::Caller)?;
 
         if state.step % outer.validate_every == 0 || state.step == outer.schedule.total {
-            let score = validate(&state.params).map_err(Error::Caller).map_err(at_step)?;
+            let score = validate(&state.params)
+                .map_err(Error::Caller)
+                .map_err(at_step)?;
             if score > state.best_score {
                 state.best_score = score;
                 state.best = state.params.clone();
             }
-            observe(Event::Validation { state: &state, score }).map_err(Error::Caller)?;
+            observe(Event::Validation {
+                state: &state,
+                score,
+            })
+            .map_err(Error::Caller)?;
         }
     }
     Ok(state)

@@ -33,7 +33,10 @@ struct Tile {
 impl<'a> Heads<'a> {
     /// How many probabilities there are.
     pub(crate) fn n_probabilities(self) -> usize {
-        self.lengths.iter().map(|len| len * len * self.n_heads).sum()
+        self.lengths
+            .iter()
+            .map(|len| len * len * self.n_heads)
+            .sum()
     }
 
     fn scale<T: Float>(self) -> T {
@@ -60,7 +63,12 @@ impl<'a> Heads<'a> {
 
 impl Tile {
     fn of<T>(self, data: &[T]) -> Mat<'_, T> {
-        Mat { data, start: self.start, row: self.hidden, col: 1 }
+        Mat {
+            data,
+            start: self.start,
+            row: self.hidden,
+            col: 1,
+        }
     }
 
     fn probabilities<T>(self, data: &[T]) -> Mat<'_, T> {
@@ -68,13 +76,34 @@ impl Tile {
     }
 
     /// `square (+)= scale * a b^T` for two tiles.
-    fn outer<T: Float>(self, square: &mut [T], accumulate: bool, scale: T, a: Mat<'_, T>, b: Mat<'_, T>) {
-        gemm((self.len, self.len, self.size), (square, 0, self.len), accumulate, scale, a, b.t());
+    fn outer<T: Float>(
+        self,
+        square: &mut [T],
+        accumulate: bool,
+        scale: T,
+        a: Mat<'_, T>,
+        b: Mat<'_, T>,
+    ) {
+        gemm(
+            (self.len, self.len, self.size),
+            (square, 0, self.len),
+            accumulate,
+            scale,
+            a,
+            b.t(),
+        );
     }
 
     /// `out += scale * square b` for a tile of `out`.
     fn apply<T: Float>(self, out: &mut [T], scale: T, square: Mat<'_, T>, b: Mat<'_, T>) {
-        gemm((self.len, self.size, self.len), (out, self.start, self.hidden), true, scale, square, b);
+        gemm(
+            (self.len, self.size, self.len),
+            (out, self.start, self.hidden),
+            true,
+            scale,
+            square,
+            b,
+        );
     }
 }
 
@@ -173,10 +202,12 @@ pub(crate) fn backward_twice<T: Float>(
 
 /// Turns the gradient of the probabilities into that of the scores, in place: `P * (x - rowsum(x * P))`.
 fn through_softmax<T: Float>(x: &mut [T], p: &[T], len: usize) {
-    vectorized!(for (x, p) in x.chunks_exact_mut(len).zip(p.chunks_exact(len)) {
-        let total = dot(x, p);
-        for (x, &p) in x.iter_mut().zip(p) {
-            *x = p * (*x - total);
+    vectorized!(
+        for (x, p) in x.chunks_exact_mut(len).zip(p.chunks_exact(len)) {
+            let total = dot(x, p);
+            for (x, &p) in x.iter_mut().zip(p) {
+                *x = p * (*x - total);
+            }
         }
-    });
+    );
 }

@@ -22,7 +22,12 @@ pub(crate) struct Shape {
 impl Shape {
     /// The output's shape: an odd last line or column is dropped.
     pub(crate) fn pooled(self) -> [usize; 4] {
-        [self.batch, self.height / self.window, self.width / self.window, self.channels]
+        [
+            self.batch,
+            self.height / self.window,
+            self.width / self.window,
+            self.channels,
+        ]
     }
 
     fn n_values(self) -> usize {
@@ -78,8 +83,14 @@ pub(crate) fn forward<T: Float>(
     let mut y = vec![T::default(); n_out];
     let mut place = vec![NONE; n_out];
     // z = x scale + shift
-    let scale: Vec<T> = gamma.iter().zip(&moments.r).map(|(&gamma, &r)| gamma * r).collect();
-    let shift: Vec<T> = (0..n).map(|c| beta[c] - moments.mean[c] * scale[c]).collect();
+    let scale: Vec<T> = gamma
+        .iter()
+        .zip(&moments.r)
+        .map(|(&gamma, &r)| gamma * r)
+        .collect();
+    let shift: Vec<T> = (0..n)
+        .map(|c| beta[c] - moments.mean[c] * scale[c])
+        .collect();
     shape.pixels(
         #[inline(always)]
         |pixel, out| {
@@ -262,6 +273,7 @@ fn moments<T: Float>(x: &[T], shape: Shape, eps: T) -> Moments<T> {
             r[c] += (row[c] - mean[c]) * (row[c] - mean[c]);
         }
     }
-    r.iter_mut().for_each(|r| *r = T::of(1.0) / (*r * scale + eps).sqrt_());
+    r.iter_mut()
+        .for_each(|r| *r = T::of(1.0) / (*r * scale + eps).sqrt_());
     Moments { mean, r }
 }

@@ -20,7 +20,13 @@ struct Shape {
 impl Shape {
     fn new(x: &Tensor, kernel: (usize, usize)) -> Result<Self> {
         let (batch, height, width, channels) = x.dims4()?;
-        Ok(Self { batch, height, width, channels, kernel })
+        Ok(Self {
+            batch,
+            height,
+            width,
+            channels,
+            kernel,
+        })
     }
 
     fn padded_width(self) -> usize {
@@ -79,7 +85,10 @@ pub(crate) fn forward(x: &Tensor, weight: &Tensor, bias: Option<&Tensor>) -> Res
     let shape = Shape::new(x, (kh, kw))?;
     if !on_host(x) {
         let weight = weight.permute((3, 2, 0, 1))?.contiguous()?;
-        let y = channels_first(x)?.conv2d(&weight, kh / 2, 1, 1, 1)?.permute((0, 2, 3, 1))?.contiguous()?;
+        let y = channels_first(x)?
+            .conv2d(&weight, kh / 2, 1, 1, 1)?
+            .permute((0, 2, 3, 1))?
+            .contiguous()?;
         return Ok(match bias {
             Some(bias) => y.broadcast_add(bias)?,
             None => y,
@@ -104,7 +113,10 @@ pub(crate) fn to_input(grad: &Tensor, weight: &Tensor) -> Result<Tensor> {
     let shape = Shape::new(grad, (kh, kw))?;
     if !on_host(grad) {
         let turned = weight.flip(&[0, 1])?.permute((2, 3, 0, 1))?.contiguous()?;
-        return Ok(channels_first(grad)?.conv2d(&turned, kh / 2, 1, 1, 1)?.permute((0, 2, 3, 1))?.contiguous()?);
+        return Ok(channels_first(grad)?
+            .conv2d(&turned, kh / 2, 1, 1, 1)?
+            .permute((0, 2, 3, 1))?
+            .contiguous()?);
     }
     let dims = [shape.batch, shape.height, shape.width, n_in];
     for_float!(grad, T => {
@@ -132,7 +144,10 @@ pub(crate) fn to_weight(x: &Tensor, grad: &Tensor, kernel: (usize, usize)) -> Re
         // Pictures and channels change places: a convolution over the batch.
         let x = x.permute((3, 0, 1, 2))?.contiguous()?;
         let grad = grad.permute((3, 0, 1, 2))?.contiguous()?;
-        return Ok(x.conv2d(&grad, kernel.0 / 2, 1, 1, 1)?.permute((2, 3, 0, 1))?.contiguous()?);
+        return Ok(x
+            .conv2d(&grad, kernel.0 / 2, 1, 1, 1)?
+            .permute((2, 3, 0, 1))?
+            .contiguous()?);
     }
     let dims = [kernel.0, kernel.1, shape.channels, n_out];
     for_float!(x, T => {
@@ -152,7 +167,14 @@ fn correlate<T: Float>(shape: Shape, x: &[T], w: &[T], bias: &[T]) -> Vec<T> {
     for _ in 0..rows.len() {
         out.extend_from_slice(bias);
     }
-    Indirect { a: &a, rows: &rows, steps: &steps, b: w, width: bias.len() }.add_to(&mut out);
+    Indirect {
+        a: &a,
+        rows: &rows,
+        steps: &steps,
+        b: w,
+        width: bias.len(),
+    }
+    .add_to(&mut out);
     out
 }
 

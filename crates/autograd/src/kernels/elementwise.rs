@@ -73,14 +73,23 @@ fn zip<T: Float>(a: &[T], b: &[T], f: impl Fn(T, T) -> T + Copy) -> Vec<T> {
     }
     if b.len() == 1 {
         let y = b[0];
-        out.extend(a.iter().map(#[inline(always)] |&x| f(x, y)));
+        out.extend(a.iter().map(
+            #[inline(always)]
+            |&x| f(x, y),
+        ));
     } else if a.len() >= b.len() {
         for a in a.chunks_exact(b.len()) {
-            out.extend(a.iter().zip(b).map(#[inline(always)] |(&x, &y)| f(x, y)));
+            out.extend(a.iter().zip(b).map(
+                #[inline(always)]
+                |(&x, &y)| f(x, y),
+            ));
         }
     } else {
         for b in b.chunks_exact(a.len()) {
-            out.extend(a.iter().zip(b).map(#[inline(always)] |(&x, &y)| f(x, y)));
+            out.extend(a.iter().zip(b).map(
+                #[inline(always)]
+                |(&x, &y)| f(x, y),
+            ));
         }
     }
     out

@@ -41,12 +41,18 @@ fn on_slice<T: Float>(xs: &[T], order: usize, p: &[T]) -> Vec<T> {
     let (half, one, scale) = (T::of(0.5), T::of(1.0), T::of(1.0 / (2.0 * PI).sqrt()));
     let root = T::of(FRAC_1_SQRT_2);
     match order {
-        0 => xs.iter().map(|&x| x * half * (one + (x * root).erf_())).collect(),
+        0 => xs
+            .iter()
+            .map(|&x| x * half * (one + (x * root).erf_()))
+            .collect(),
         1 => xs
             .iter()
             .map(|&x| half * (one + (x * root).erf_()) + x * scale * (-half * x * x).exp_())
             .collect(),
-        2 => xs.iter().map(|&x| (one + one - x * x) * scale * (-half * x * x).exp_()).collect(),
+        2 => xs
+            .iter()
+            .map(|&x| (one + one - x * x) * scale * (-half * x * x).exp_())
+            .collect(),
         _ => xs
             .iter()
             .map(|&x| {
@@ -127,8 +133,14 @@ mod tests {
         for i in -20_000..20_000 {
             let x = i as f32 * 4e-3;
             let exact = f64::from(x).exp();
-            assert!((f64::from(exp_f32(x)) / exact - 1.0).abs() < 3e-7, "exp({x})");
-            assert!((f64::from(erf_f32(x)) - libm::erf(f64::from(x))).abs() < 5e-7, "erf({x})");
+            assert!(
+                (f64::from(exp_f32(x)) / exact - 1.0).abs() < 3e-7,
+                "exp({x})"
+            );
+            assert!(
+                (f64::from(erf_f32(x)) - libm::erf(f64::from(x))).abs() < 5e-7,
+                "erf({x})"
+            );
         }
         assert!(exp_f32(f32::NAN).is_nan());
         assert!(erf_f32(f32::NAN).is_nan());

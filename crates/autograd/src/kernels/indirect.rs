@@ -26,8 +26,13 @@ impl<T: Float> Indirect<'_, T> {
     /// Adds the product to `out`.
     pub(crate) fn add_to(self, out: &mut [T]) {
         let reach = |table: &[usize]| table.iter().copied().max();
-        let (Some(row), Some(step)) = (reach(self.rows), reach(self.steps)) else { return };
-        assert!(row + step < self.a.len(), "the tables reach beyond the left operand");
+        let (Some(row), Some(step)) = (reach(self.rows), reach(self.steps)) else {
+            return;
+        };
+        assert!(
+            row + step < self.a.len(),
+            "the tables reach beyond the left operand"
+        );
         assert_eq!(self.b.len(), self.steps.len() * self.width);
         assert_eq!(out.len(), self.rows.len() * self.width);
         T::indirect(self, out);
@@ -36,14 +41,16 @@ impl<T: Float> Indirect<'_, T> {
 
 /// The product by plain loops, for element types without a kernel of their own and machines without vector units.
 pub(super) fn plain<T: Float>(job: Indirect<'_, T>, out: &mut [T]) {
-    vectorized!(for (out, &row) in out.chunks_exact_mut(job.width).zip(job.rows) {
-        for (b, &step) in job.b.chunks_exact(job.width).zip(job.steps) {
-            let a = job.a[row + step];
-            for (out, &b) in out.iter_mut().zip(b) {
-                *out += a * b;
+    vectorized!(
+        for (out, &row) in out.chunks_exact_mut(job.width).zip(job.rows) {
+            for (b, &step) in job.b.chunks_exact(job.width).zip(job.steps) {
+                let a = job.a[row + step];
+                for (out, &b) in out.iter_mut().zip(b) {
+                    *out += a * b;
+                }
             }
         }
-    });
+    );
 }
 
 /// The product by register tiles: `ROWS` rows times a few vectors of columns stay in registers over a run of steps.
@@ -90,9 +97,23 @@ fn tiles<S: Simd, const VECTORS: usize>(simd: S, job: Indirect<'_, f32>, out: &m
                 if n_columns < panel {
                     edge_tile(simd, job.a, rows, steps, b, job.width, n_columns, out);
                 } else if let Ok(rows) = rows.try_into() {
-                    full_tile::<S, VECTORS>(simd, job.a, rows, steps, (b, job.width), (out, job.width));
+                    full_tile::<S, VECTORS>(
+                        simd,
+                        job.a,
+                        rows,
+                        steps,
+                        (b, job.width),
+                        (out, job.width),
+                    );
                 } else {
-                    last_rows::<S, VECTORS>(simd, job.a, rows, steps, (b, job.width), (out, job.width));
+                    last_rows::<S, VECTORS>(
+                        simd,
+                        job.a,
+                        rows,
+                        steps,
+                        (b, job.width),
+                        (out, job.width),
+                    );
                 }
             }
         }
@@ -114,7 +135,10 @@ fn full_tile<S: Simd, const VECTORS: usize>(
     assert!(b.len() >= (steps.len() - 1) * b_width + VECTORS * lanes);
     // SAFETY: the assertions above bound what is read of `b` and `out` and written to `out`; `Indirect::add_to` has
     // checked that every row plus every step is inside `a`.
-    #[expect(unsafe_code, reason = "bounds checks here cost a third of the kernel's speed")]
+    #[expect(
+        unsafe_code,
+        reason = "bounds checks here cost a third of the kernel's speed"
+    )]
     unsafe {
         let vector_at = |start: *const f32, vector: usize| {
             start.add(vector * lanes).cast::<S::f32s>().read_unaligned()
@@ -134,7 +158,8 @@ fn full_tile<S: Simd, const VECTORS: usize>(
             for row in 0..ROWS {
                 let factor = simd.splat_f32s(*a.get_unchecked(rows[row] + step));
                 for vector in 0..VECTORS {
-                    sums[row][vector] = simd.mul_add_e_f32s(factor, vectors[vector], sums[row][vector]);
+                    sums[row][vector] =
+                        simd.mul_add_e_f32s(factor, vectors[vector], sums[row][vector]);
                 }
             }
         }
@@ -192,7 +217,8 @@ fn edge_tile<S: Simd>(
             for (k, &step) in steps.iter().enumerate() {
                 let factor = simd.splat_f32s(a[start + step]);
                 let from = k * width + column;
-                sum = simd.mul_add_e_f32s(factor, simd.partial_load_f32s(&b[from..from + len]), sum);
+                sum =
+                    simd.mul_add_e_f32s(factor, simd.partial_load_f32s(&b[from..from + len]), sum);
             }
             simd.partial_store_f32s(&mut out[at..at + len], sum);
         }

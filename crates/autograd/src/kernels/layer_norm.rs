@@ -11,7 +11,12 @@ pub(crate) fn forward<T: Float>(x: &[T], w: &[T], b: &[T], eps: T) -> Vec<T> {
     let mut y = Vec::with_capacity(x.len());
     for row in x.chunks_exact(w.len()) {
         let (mean, r) = moments(row, eps);
-        y.extend(row.iter().zip(w).zip(b).map(|((&x, &w), &b)| (x - mean) * r * w + b));
+        y.extend(
+            row.iter()
+                .zip(w)
+                .zip(b)
+                .map(|((&x, &w), &b)| (x - mean) * r * w + b),
+        );
     }
     y
 }
@@ -33,7 +38,11 @@ pub(crate) fn backward<T: Float>(x: &[T], w: &[T], g: &[T], eps: T) -> (Vec<T>, 
             gb[i] += g[i];
         }
         let (p_mean, m) = (sum(&p) * scale, dot(&p, &normed) * scale);
-        gx.extend(p.iter().zip(&normed).map(|(&p, &x)| r * (p - p_mean - x * m)));
+        gx.extend(
+            p.iter()
+                .zip(&normed)
+                .map(|(&p, &x)| r * (p - p_mean - x * m)),
+        );
     }
     (gx, gw, gb)
 }
@@ -49,8 +58,16 @@ pub(crate) fn backward_twice<T: Float>(
     let scale = T::of(1.0 / n as f64);
     let (mut dx, mut dg) = (Vec::with_capacity(x.len()), Vec::with_capacity(x.len()));
     let mut dw = vec![T::default(); n];
-    let (mut normed, mut p, mut c) = (vec![T::default(); n], vec![T::default(); n], vec![T::default(); n]);
-    for ((row, g), h) in x.chunks_exact(n).zip(g.chunks_exact(n)).zip(hx.chunks_exact(n)) {
+    let (mut normed, mut p, mut c) = (
+        vec![T::default(); n],
+        vec![T::default(); n],
+        vec![T::default(); n],
+    );
+    for ((row, g), h) in x
+        .chunks_exact(n)
+        .zip(g.chunks_exact(n))
+        .zip(hx.chunks_exact(n))
+    {
         let (mean, r) = moments(row, eps);
         for i in 0..n {
             normed[i] = (row[i] - mean) * r;
@@ -67,7 +84,11 @@ pub(crate) fn backward_twice<T: Float>(
             c[i] = hw[i] * g[i] - r * (k * p[i] + m * h[i]);
         }
         let (c_mean, l) = (sum(&c) * scale, dot(&c, &normed) * scale + inner);
-        dx.extend(c.iter().zip(&normed).map(|(&c, &x)| r * (c - c_mean - x * l)));
+        dx.extend(
+            c.iter()
+                .zip(&normed)
+                .map(|(&c, &x)| r * (c - c_mean - x * l)),
+        );
     }
     (dx, dw, dg)
 }
@@ -102,7 +123,10 @@ fn fold<T: Float>(xs: &[T], ys: &[T], term: impl Fn(T, T) -> T) -> T {
             lanes[lane] += term(x[lane], y[lane]);
         }
     }
-    let mut total = x_rest.iter().zip(y_rest).fold(T::default(), |total, (&x, &y)| total + term(x, y));
+    let mut total = x_rest
+        .iter()
+        .zip(y_rest)
+        .fold(T::default(), |total, (&x, &y)| total + term(x, y));
     for lane in lanes {
         total += lane;
     }

@@ -19,12 +19,21 @@ pub(crate) struct Mat<'a, T> {
 impl<'a, T> Mat<'a, T> {
     /// Row-major with `width` columns in a row of the slice.
     pub(crate) fn rows(data: &'a [T], start: usize, width: usize) -> Self {
-        Self { data, start, row: width, col: 1 }
+        Self {
+            data,
+            start,
+            row: width,
+            col: 1,
+        }
     }
 
     /// The transposed view.
     pub(crate) fn t(self) -> Self {
-        Self { row: self.col, col: self.row, ..self }
+        Self {
+            row: self.col,
+            col: self.row,
+            ..self
+        }
     }
 }
 
@@ -84,7 +93,11 @@ pub(crate) fn gemm<T: Float>(
 pub(crate) fn matmul(a: &Tensor, b: &Tensor) -> Result<Tensor> {
     let (da, db) = (a.dims(), b.dims());
     let rank = da.len();
-    if rank < 2 || rank != db.len() || da[..rank - 2] != db[..rank - 2] || da[rank - 1] != db[rank - 2] {
+    if rank < 2
+        || rank != db.len()
+        || da[..rank - 2] != db[..rank - 2]
+        || da[rank - 1] != db[rank - 2]
+    {
         return Err(Error::Shape {
             op: "matmul",
             expected: "(.., m, k) and (.., k, n)".into(),
@@ -112,13 +125,25 @@ fn strided<T: Float>(a: &Tensor, b: &Tensor) -> Result<Tensor> {
             start += rest % dim * strides[axis];
             rest /= dim;
         }
-        Mat { data, start, row: strides[rank - 2], col: strides[rank - 1] }
+        Mat {
+            data,
+            start,
+            row: strides[rank - 2],
+            col: strides[rank - 1],
+        }
     };
     let n_batches: usize = leading.iter().product();
     let mut out = vec![T::default(); n_batches * m * n];
     for batch in 0..n_batches {
         let (a, b) = (view(xa, la, batch), view(xb, lb, batch));
-        gemm((m, n, k), (&mut out, batch * m * n, n), false, T::of(1.0), a, b);
+        gemm(
+            (m, n, k),
+            (&mut out, batch * m * n, n),
+            false,
+            T::of(1.0),
+            a,
+            b,
+        );
     }
     let dims: Vec<usize> = leading.iter().copied().chain([m, n]).collect();
     tensor(out, &dims)
@@ -136,6 +161,13 @@ pub(crate) fn linear<T: Float>(x: &[T], w: &[T], bias: &[T], n_in: usize) -> Vec
         out.extend_from_slice(bias);
     }
     let (x, w) = (Mat::rows(x, 0, n_in), Mat::rows(w, 0, n_in).t());
-    gemm((rows, n_out, n_in), (&mut out, 0, n_out), true, T::of(1.0), x, w);
+    gemm(
+        (rows, n_out, n_in),
+        (&mut out, 0, n_out),
+        true,
+        T::of(1.0),
+        x,
+        w,
+    );
     out
 }

@@ -116,7 +116,9 @@ pub(crate) fn with_slices<T: Float, const N: usize, R>(
     for (slot, tensor) in dense.iter_mut().zip(tensors) {
         *slot = Some(tensor.contiguous()?);
     }
-    let dense = dense.each_ref().map(|tensor| tensor.as_ref().expect("filled above"));
+    let dense = dense
+        .each_ref()
+        .map(|tensor| tensor.as_ref().expect("filled above"));
     let views = dense.map(Tensor::storage_and_layout);
     let mut slices: [&[T]; N] = [&[]; N];
     for (slice, (storage, layout)) in slices.iter_mut().zip(&views) {
@@ -136,7 +138,9 @@ pub(crate) fn with_bytes<R>(tensor: &Tensor, f: impl FnOnce(&[u8]) -> Result<R>)
 pub(crate) fn host_slice<T: WithDType>(storage: &Storage) -> Result<&[T]> {
     match storage {
         Storage::Cpu(storage) => Ok(CpuStorage::as_slice::<T>(storage)?),
-        _ => Err(candle_core::Error::Msg("a CPU kernel got a tensor of another device".into()).into()),
+        _ => Err(
+            candle_core::Error::Msg("a CPU kernel got a tensor of another device".into()).into(),
+        ),
     }
 }
 

@@ -53,6 +53,10 @@ fn wide_dot<T: Float>(a: &[T], b: &[T]) -> f64 {
             lanes[lane] += a[lane].to_f64() * b[lane].to_f64();
         }
     }
-    let rest: f64 = a_rest.iter().zip(b_rest).map(|(a, b)| a.to_f64() * b.to_f64()).sum();
+    let rest: f64 = a_rest
+        .iter()
+        .zip(b_rest)
+        .map(|(a, b)| a.to_f64() * b.to_f64())
+        .sum();
     lanes.iter().sum::<f64>() + rest
 }

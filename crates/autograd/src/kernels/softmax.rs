@@ -71,5 +71,8 @@ fn log_rows<T: Float>(xs: &mut [T], width: usize) {
 #[inline(always)]
 fn maximum<T: Float>(row: &[T]) -> T {
     // A comparison with NaN is false: the row's NaN then shows up in its sum, as it should.
-    row.iter().copied().fold(T::of(f64::NEG_INFINITY), |max, x| if x > max { x } else { max })
+    row.iter().copied().fold(
+        T::of(f64::NEG_INFINITY),
+        |max, x| if x > max { x } else { max },
+    )
 }

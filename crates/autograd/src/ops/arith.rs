@@ -117,7 +117,11 @@ impl Value {
     fn binary(&self, other: &Self, kind: Binary) -> Result<Self> {
         let tensor = elementwise::binary(self.tensor(), other.tensor(), kind)?;
         Ok(Self::from_op(tensor, &[self, other], || {
-            Box::new(Arithmetic { kind, left: self.clone(), right: other.clone() })
+            Box::new(Arithmetic {
+                kind,
+                left: self.clone(),
+                right: other.clone(),
+            })
         }))
     }
 }

@@ -28,17 +28,31 @@ use crate::{
 ///
 /// # Errors
 /// When the shapes do not fit, or `hidden` does not divide into `n_heads`.
-pub fn attention(q: &Value, k: &Value, v: &Value, lengths: &[usize], n_heads: usize) -> Result<Value> {
+pub fn attention(
+    q: &Value,
+    k: &Value,
+    v: &Value,
+    lengths: &[usize],
+    n_heads: usize,
+) -> Result<Value> {
     let n_tokens: usize = lengths.iter().sum();
     let fits = matches!(q.dims(), [tokens, hidden] if *tokens == n_tokens && n_heads > 0 && hidden % n_heads == 0);
     if !fits || k.dims() != q.dims() || v.dims() != q.dims() {
         return Err(Error::Shape {
             op: "attention",
-            expected: format!("q, k, v ({n_tokens} tokens, hidden) with hidden a multiple of {n_heads} heads"),
+            expected: format!(
+                "q, k, v ({n_tokens} tokens, hidden) with hidden a multiple of {n_heads} heads"
+            ),
             found: format!("{:?}, {:?} and {:?}", q.dims(), k.dims(), v.dims()),
         });
     }
-    apply(Attention { lengths: lengths.into(), n_heads }, &[q, k, v])
+    apply(
+        Attention {
+            lengths: lengths.into(),
+            n_heads,
+        },
+        &[q, k, v],
+    )
 }
 
 #[derive(Clone)]
@@ -49,7 +63,11 @@ pub(crate) struct Attention {
 
 impl Attention {
     fn heads(&self, like: &Tensor) -> Heads<'_> {
-        Heads { lengths: &self.lengths, n_heads: self.n_heads, hidden: like.dims()[1] }
+        Heads {
+            lengths: &self.lengths,
+            n_heads: self.n_heads,
+            hidden: like.dims()[1],
+        }
     }
 }
 
@@ -62,18 +80,26 @@ impl Fused for Attention {
         let mut start = 0;
         let sentences = self.lengths.iter().map(|&len| {
             let heads = |x: &Value| {
-                x.narrow(0, start, len)?.reshape(&[len, self.n_heads, size])?.permute(&[1, 0, 2])
+                x.narrow(0, start, len)?
+                    .reshape(&[len, self.n_heads, size])?
+                    .permute(&[1, 0, 2])
             };
             let (q, k, v) = (heads(&inputs[0])?, heads(&inputs[1])?, heads(&inputs[2])?);
             start += len;
             let scores = q.matmul(&k.t()?)?.affine(1.0 / (size as f64).sqrt(), 0.0)?;
-            scores.softmax()?.matmul(&v)?.permute(&[1, 0, 2])?.reshape(&[len, hidden])
+            scores
+                .softmax()?
+                .matmul(&v)?
+                .permute(&[1, 0, 2])?
+                .reshape(&[len, hidden])
         });
         Value::cat(&sentences.collect::<Result<Vec<_>>>()?, 0)
     }
 
     fn forward(&self, inputs: &[&Tensor]) -> Result<(Tensor, Vec<Tensor>)> {
-        let &[q, k, v] = inputs else { unreachable!("attention has three inputs") };
+        let &[q, k, v] = inputs else {
+            unreachable!("attention has three inputs")
+        };
         for_float!(q, T => {
             let (out, p) = with_slices([q, k, v], |[a, b, c]| kernel::forward::<T>(a, b, c, self.heads(q)))?;
             let n_probabilities = p.len();
@@ -88,7 +114,9 @@ impl Fused for Attention {
         grad: &Tensor,
         _wanted: &[bool],
     ) -> Result<Vec<Option<Tensor>>> {
-        let &[q, k, v] = inputs else { unreachable!("attention has three inputs") };
+        let &[q, k, v] = inputs else {
+            unreachable!("attention has three inputs")
+        };
         let dims = q.dims();
         for_float!(q, T => {
             let (dq, dk, dv) = with_slices([q, k, v, &kept[0], grad], |[a, b, c, p, g]| {
@@ -106,7 +134,9 @@ impl Fused for Attention {
         cotangents: &[Option<&Tensor>],
         _wanted: &[bool],
     ) -> Result<Vec<Option<Tensor>>> {
-        let &[q, k, v] = inputs else { unreachable!("attention has three inputs") };
+        let &[q, k, v] = inputs else {
+            unreachable!("attention has three inputs")
+        };
         let zeros = q.zeros_like()?;
         let [a, b, c] = [0, 1, 2].map(|at| cotangents[at].unwrap_or(&zeros));
         for_float!(q, T => {

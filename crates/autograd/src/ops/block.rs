@@ -51,17 +51,29 @@ pub(crate) struct NormReluPool {
 
 fn shape(x: &Tensor) -> Result<Shape> {
     let (batch, height, width, channels) = x.dims4()?;
-    Ok(Shape { batch, height, width, channels, window: if height > 1 && width > 1 { 2 } else { 1 } })
+    Ok(Shape {
+        batch,
+        height,
+        width,
+        channels,
+        window: if height > 1 && width > 1 { 2 } else { 1 },
+    })
 }
 
 impl Fused for NormReluPool {
     const NAME: &'static str = "norm_relu_pool";
 
     fn composed(&self, inputs: &[Value]) -> Result<Value> {
-        let [x, gamma, beta] = inputs else { unreachable!("a block has three inputs") };
+        let [x, gamma, beta] = inputs else {
+            unreachable!("a block has three inputs")
+        };
         let axes = [0, 1, 2];
         let centred = x.sub(&x.mean_keepdim(&axes)?)?;
-        let deviation = centred.mul(&centred)?.mean_keepdim(&axes)?.affine(1.0, self.eps)?.sqrt()?;
+        let deviation = centred
+            .mul(&centred)?
+            .mean_keepdim(&axes)?
+            .affine(1.0, self.eps)?
+            .sqrt()?;
         let active = centred.div(&deviation)?.mul(gamma)?.add(beta)?.relu()?;
         let Shape { window, .. } = shape(x.tensor())?;
         if window == 1 {
@@ -77,11 +89,16 @@ impl Fused for NormReluPool {
         let largest = windows.tensor().argmax_keepdim(D::Minus1)?;
         let places = Tensor::arange(0u32, 4, x.device())?;
         let mask = largest.broadcast_eq(&places)?.to_dtype(x.dtype())?;
-        windows.mul(&Value::constant(mask))?.sum_keepdim(&[4])?.reshape(&[batch, height, width, channels])
+        windows
+            .mul(&Value::constant(mask))?
+            .sum_keepdim(&[4])?
+            .reshape(&[batch, height, width, channels])
     }
 
     fn forward(&self, inputs: &[&Tensor]) -> Result<(Tensor, Vec<Tensor>)> {
-        let &[x, gamma, beta] = inputs else { unreachable!("a block has three inputs") };
+        let &[x, gamma, beta] = inputs else {
+            unreachable!("a block has three inputs")
+        };
         let shape = shape(x)?;
         for_float!(x, T => {
             let (y, moments, place) = with_slices([x, gamma, beta], |[x, gamma, beta]| {
@@ -104,7 +121,9 @@ impl Fused for NormReluPool {
         grad: &Tensor,
         _wanted: &[bool],
     ) -> Result<Vec<Option<Tensor>>> {
-        let &[x, gamma, _] = inputs else { unreachable!("a block has three inputs") };
+        let &[x, gamma, _] = inputs else {
+            unreachable!("a block has three inputs")
+        };
         let shape = shape(x)?;
         for_float!(x, T => {
             let (gx, g_gamma, g_beta) = with_bytes(&kept[2], |place| {
@@ -126,7 +145,9 @@ impl Fused for NormReluPool {
         cotangents: &[Option<&Tensor>],
         _wanted: &[bool],
     ) -> Result<Vec<Option<Tensor>>> {
-        let &[x, gamma, _] = inputs else { unreachable!("a block has three inputs") };
+        let &[x, gamma, _] = inputs else {
+            unreachable!("a block has three inputs")
+        };
         let shape = shape(x)?;
         let zeros = [x.zeros_like()?, gamma.zeros_like()?];
         let [hx, h_gamma, h_beta] =

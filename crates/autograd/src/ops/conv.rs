@@ -29,12 +29,18 @@ pub fn conv2d(x: &Value, weight: &Value, bias: &Value) -> Result<Value> {
     if !fits {
         return Err(Error::Shape {
             op: "conv2d",
-            expected: "input (batch, height, width, in), weight (odd, odd, in, out) and bias (out)".into(),
+            expected: "input (batch, height, width, in), weight (odd, odd, in, out) and bias (out)"
+                .into(),
             found: format!("{:?}, {:?} and {:?}", x.dims(), weight.dims(), bias.dims()),
         });
     }
     let tensor = kernel::forward(x.tensor(), weight.tensor(), Some(bias.tensor()))?;
-    Ok(Value::from_op(tensor, &[x, weight, bias], || Box::new(Conv { x: x.clone(), weight: weight.clone() })))
+    Ok(Value::from_op(tensor, &[x, weight, bias], || {
+        Box::new(Conv {
+            x: x.clone(),
+            weight: weight.clone(),
+        })
+    }))
 }
 
 /// `x * w`, with or without a bias, which only its own gradient sees.
@@ -52,7 +58,9 @@ impl Op for Conv {
         let grad = only(grads);
         let mut gradients = vec![
             rule.when_wanted(0, || to_input(grad, &rule.saved(&self.weight)))?,
-            rule.when_wanted(1, || to_weight(&rule.saved(&self.x), grad, self.weight.dims()))?,
+            rule.when_wanted(1, || {
+                to_weight(&rule.saved(&self.x), grad, self.weight.dims())
+            })?,
         ];
         if rule.n_parents() > 2 {
             gradients.push(rule.when_wanted(2, || grad.sum_to(&[grad.dims()[3]]))?);
@@ -63,7 +71,12 @@ impl Op for Conv {
 
 fn plain(x: &Value, weight: &Value) -> Result<Value> {
     let tensor = kernel::forward(x.tensor(), weight.tensor(), None)?;
-    Ok(Value::from_op(tensor, &[x, weight], || Box::new(Conv { x: x.clone(), weight: weight.clone() })))
+    Ok(Value::from_op(tensor, &[x, weight], || {
+        Box::new(Conv {
+            x: x.clone(),
+            weight: weight.clone(),
+        })
+    }))
 }
 
 /// The gradient to the input: `<to_input(g, w), h> = <g, h * w>`.
@@ -81,7 +94,9 @@ impl Op for ToInput {
         let h = only(grads);
         Ok(vec![
             rule.when_wanted(0, || plain(h, &rule.saved(&self.weight)))?,
-            rule.when_wanted(1, || to_weight(h, &rule.saved(&self.grad), self.weight.dims()))?,
+            rule.when_wanted(1, || {
+                to_weight(h, &rule.saved(&self.grad), self.weight.dims())
+            })?,
         ])
     }
 }
@@ -89,7 +104,10 @@ impl Op for ToInput {
 fn to_input(grad: &Value, weight: &Value) -> Result<Value> {
     let tensor = kernel::to_input(grad.tensor(), weight.tensor())?;
     Ok(Value::from_op(tensor, &[grad, weight], || {
-        Box::new(ToInput { grad: grad.clone(), weight: weight.clone() })
+        Box::new(ToInput {
+            grad: grad.clone(),
+            weight: weight.clone(),
+        })
     }))
 }
 
@@ -115,5 +133,10 @@ impl Op for ToWeight {
 
 fn to_weight(x: &Value, grad: &Value, dims: &[usize]) -> Result<Value> {
     let tensor: Tensor = kernel::to_weight(x.tensor(), grad.tensor(), (dims[0], dims[1]))?;
-    Ok(Value::from_op(tensor, &[x, grad], || Box::new(ToWeight { x: x.clone(), grad: grad.clone() })))
+    Ok(Value::from_op(tensor, &[x, grad], || {
+        Box::new(ToWeight {
+            x: x.clone(),
+            grad: grad.clone(),
+        })
+    }))
 }

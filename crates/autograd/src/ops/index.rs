@@ -53,7 +53,12 @@ impl Value {
     /// When an index is out of range.
     pub fn rows(&self, index: &Tensor) -> Result<Self> {
         let tensor = self.tensor().index_select(index, 0)?;
-        Ok(Self::from_op(tensor, &[self], || Box::new(Rows { index: index.clone(), n_rows: self.dims()[0] })))
+        Ok(Self::from_op(tensor, &[self], || {
+            Box::new(Rows {
+                index: index.clone(),
+                n_rows: self.dims()[0],
+            })
+        }))
     }
 
     /// The dual of [`Value::rows`]: row `i` of `self` is added to row `index[i]` of `n_rows` rows of zeros.
@@ -70,6 +75,10 @@ impl Value {
         dims[0] = n_rows;
         let zeros = Tensor::zeros(dims, self.dtype(), self.device())?;
         let tensor = zeros.index_add(index, &self.tensor().contiguous()?, 0)?;
-        Ok(Self::from_op(tensor, &[self], || Box::new(AddRows { index: index.clone() })))
+        Ok(Self::from_op(tensor, &[self], || {
+            Box::new(AddRows {
+                index: index.clone(),
+            })
+        }))
     }
 }

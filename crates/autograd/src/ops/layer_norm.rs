@@ -24,7 +24,9 @@ use crate::{
 /// When the shapes do not fit.
 pub fn layer_norm(x: &Value, weight: &Value, bias: &Value, eps: f64) -> Result<Value> {
     match x.dims() {
-        [_, n] if [*n] == weight.dims() && [*n] == bias.dims() => apply(LayerNorm { eps }, &[x, weight, bias]),
+        [_, n] if [*n] == weight.dims() && [*n] == bias.dims() => {
+            apply(LayerNorm { eps }, &[x, weight, bias])
+        }
         dims => Err(Error::Shape {
             op: "layer_norm",
             expected: "input (rows, features), weight and bias (features)".into(),
@@ -42,14 +44,22 @@ impl Fused for LayerNorm {
     const NAME: &'static str = "layer_norm";
 
     fn composed(&self, inputs: &[Value]) -> Result<Value> {
-        let [x, weight, bias] = inputs else { unreachable!("layer norm has three inputs") };
+        let [x, weight, bias] = inputs else {
+            unreachable!("layer norm has three inputs")
+        };
         let centred = x.sub(&x.mean_keepdim(&[1])?)?;
-        let deviation = centred.mul(&centred)?.mean_keepdim(&[1])?.affine(1.0, self.eps)?.sqrt()?;
+        let deviation = centred
+            .mul(&centred)?
+            .mean_keepdim(&[1])?
+            .affine(1.0, self.eps)?
+            .sqrt()?;
         centred.div(&deviation)?.mul(weight)?.add(bias)
     }
 
     fn forward(&self, inputs: &[&Tensor]) -> Result<(Tensor, Vec<Tensor>)> {
-        let &[x, w, b] = inputs else { unreachable!("layer norm has three inputs") };
+        let &[x, w, b] = inputs else {
+            unreachable!("layer norm has three inputs")
+        };
         for_float!(x, T => {
             let y = with_slices([x, w, b], |[x, w, b]| {
                 vectorized!(kernel::forward::<T>(x, w, b, T::of(self.eps)))
@@ -65,7 +75,9 @@ impl Fused for LayerNorm {
         grad: &Tensor,
         _wanted: &[bool],
     ) -> Result<Vec<Option<Tensor>>> {
-        let &[x, w, _] = inputs else { unreachable!("layer norm has three inputs") };
+        let &[x, w, _] = inputs else {
+            unreachable!("layer norm has three inputs")
+        };
         for_float!(x, T => {
             let (gx, gw, gb) = with_slices([x, w, grad], |[x, w, g]| {
                 vectorized!(kernel::backward::<T>(x, w, g, T::of(self.eps)))
@@ -82,9 +94,12 @@ impl Fused for LayerNorm {
         cotangents: &[Option<&Tensor>],
         _wanted: &[bool],
     ) -> Result<Vec<Option<Tensor>>> {
-        let &[x, w, _] = inputs else { unreachable!("layer norm has three inputs") };
+        let &[x, w, _] = inputs else {
+            unreachable!("layer norm has three inputs")
+        };
         let zeros = [x.zeros_like()?, w.zeros_like()?];
-        let [hx, hw, hb] = [(0, 0), (1, 1), (2, 1)].map(|(at, like)| cotangents[at].unwrap_or(&zeros[like]));
+        let [hx, hw, hb] =
+            [(0, 0), (1, 1), (2, 1)].map(|(at, like)| cotangents[at].unwrap_or(&zeros[like]));
         for_float!(x, T => {
             let (dx, dw, dg) = with_slices([x, w, grad, hx, hw, hb], |[x, w, g, hx, hw, hb]| {
                 vectorized!(kernel::backward_twice::<T>((x, w, g), (hx, hw, hb), T::of(self.eps)))

@@ -58,9 +58,14 @@ pub fn linear(x: &Value, weight: &Value, bias: &Value) -> Result<Value> {
             kernels::tensor(out, &[rows, n_out])?
         })
     } else {
-        x.tensor().matmul(&weight.tensor().t()?)?.broadcast_add(bias.tensor())?
+        x.tensor()
+            .matmul(&weight.tensor().t()?)?
+            .broadcast_add(bias.tensor())?
     };
     Ok(Value::from_op(tensor, &[x, weight, bias], || {
-        Box::new(Linear { input: x.clone(), weight: weight.clone() })
+        Box::new(Linear {
+            input: x.clone(),
+            weight: weight.clone(),
+        })
     }))
 }

@@ -23,10 +23,16 @@ pub const IGNORE_INDEX: i64 = -100;
 /// When the counts differ, a target is no class, or every target is ignored: the mean of nothing is no number.
 pub fn cross_entropy(logits: &Value, targets: &[i64]) -> Result<Value> {
     let &[n_rows, n_classes] = logits.dims() else {
-        return Err(shape("logits (rows, classes)", format!("{:?}", logits.dims())));
+        return Err(shape(
+            "logits (rows, classes)",
+            format!("{:?}", logits.dims()),
+        ));
     };
     if targets.len() != n_rows {
-        return Err(shape(&format!("{n_rows} targets, one for each row"), format!("{}", targets.len())));
+        return Err(shape(
+            &format!("{n_rows} targets, one for each row"),
+            format!("{}", targets.len()),
+        ));
     }
     let mut weights = vec![0f64; n_rows * n_classes];
     let mut n_counted = 0;
@@ -36,17 +42,34 @@ pub fn cross_entropy(logits: &Value, targets: &[i64]) -> Result<Value> {
         }
         match usize::try_from(target) {
             Ok(class) if class < n_classes => weights[row * n_classes + class] = -1.0,
-            _ => return Err(shape(&format!("targets below {n_classes}"), format!("{target}"))),
+            _ => {
+                return Err(shape(
+                    &format!("targets below {n_classes}"),
+                    format!("{target}"),
+                ));
+            }
         }
         n_counted += 1;
     }
     if n_counted == 0 {
-        return Err(shape("at least one target that is not ignored", "none".into()));
+        return Err(shape(
+            "at least one target that is not ignored",
+            "none".into(),
+        ));
     }
-    let weights = Tensor::from_vec(weights, (n_rows, n_classes), logits.device())?.to_dtype(logits.dtype())?;
-    logits.log_softmax()?.mul(&Value::constant(weights))?.sum_all()?.affine(1.0 / f64::from(n_counted), 0.0)
+    let weights = Tensor::from_vec(weights, (n_rows, n_classes), logits.device())?
+        .to_dtype(logits.dtype())?;
+    logits
+        .log_softmax()?
+        .mul(&Value::constant(weights))?
+        .sum_all()?
+        .affine(1.0 / f64::from(n_counted), 0.0)
 }
 
 fn shape(expected: &str, found: String) -> Error {
-    Error::Shape { op: "cross_entropy", expected: expected.into(), found }
+    Error::Shape {
+        op: "cross_entropy",
+        expected: expected.into(),
+        found,
+    }
 }

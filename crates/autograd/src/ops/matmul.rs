@@ -41,7 +41,10 @@ impl Value {
     pub fn matmul(&self, other: &Self) -> Result<Self> {
         let tensor = matmul(self.tensor(), other.tensor())?;
         Ok(Self::from_op(tensor, &[self, other], || {
-            Box::new(MatMul { left: self.clone(), right: other.clone() })
+            Box::new(MatMul {
+                left: self.clone(),
+                right: other.clone(),
+            })
         }))
     }
 

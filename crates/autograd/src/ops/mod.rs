@@ -31,5 +31,7 @@ use crate::value::Value;
 
 /// Unwraps the gradient of an operation with one output, which is there whenever its rule is asked.
 fn only(grads: &[Option<Value>]) -> &Value {
-    grads[0].as_ref().expect("a rule runs only when an output has a gradient")
+    grads[0]
+        .as_ref()
+        .expect("a rule runs only when an output has a gradient")
 }

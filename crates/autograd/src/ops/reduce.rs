@@ -48,12 +48,18 @@ impl Op for Broadcast {
 pub fn dot(a: &Tensor, b: &Tensor) -> Result<f64> {
     if a.dims() != b.dims() {
         let found = format!("{:?} and {:?}", a.dims(), b.dims());
-        return Err(Error::Shape { op: "dot", expected: "two equal shapes".into(), found });
+        return Err(Error::Shape {
+            op: "dot",
+            expected: "two equal shapes".into(),
+            found,
+        });
     }
     if on_host(a) && on_host(b) && a.dtype() == b.dtype() {
         return kernels::reduce::dot(a, b);
     }
-    Ok((a.to_dtype(DType::F64)? * b.to_dtype(DType::F64)?)?.sum_all()?.to_scalar()?)
+    Ok((a.to_dtype(DType::F64)? * b.to_dtype(DType::F64)?)?
+        .sum_all()?
+        .to_scalar()?)
 }
 
 impl Value {
@@ -71,7 +77,11 @@ impl Value {
         } else {
             x.sum_keepdim(axes)?
         };
-        Ok(Self::from_op(tensor, &[self], || Box::new(Sum { dims: self.dims().to_vec() })))
+        Ok(Self::from_op(tensor, &[self], || {
+            Box::new(Sum {
+                dims: self.dims().to_vec(),
+            })
+        }))
     }
 
     /// The mean over the given axes, which stay with length one.
@@ -79,7 +89,10 @@ impl Value {
     /// # Errors
     /// When an axis does not exist.
     pub fn mean_keepdim(&self, axes: &[usize]) -> Result<Self> {
-        let count: usize = axes.iter().map(|&axis| self.dims().get(axis).copied().unwrap_or(1)).product();
+        let count: usize = axes
+            .iter()
+            .map(|&axis| self.dims().get(axis).copied().unwrap_or(1))
+            .product();
         self.sum_keepdim(axes)?.affine(1.0 / count as f64, 0.0)
     }
 
@@ -97,7 +110,8 @@ impl Value {
     /// # Errors
     /// When the tensor operation fails.
     pub fn mean_all(&self) -> Result<Self> {
-        self.sum_all()?.affine(1.0 / self.tensor().elem_count() as f64, 0.0)
+        self.sum_all()?
+            .affine(1.0 / self.tensor().elem_count() as f64, 0.0)
     }
 
     /// Copies along missing leading axes and axes of length one until the shape is `dims`.
@@ -109,7 +123,11 @@ impl Value {
             return Ok(self.clone());
         }
         let tensor = self.tensor().broadcast_as(dims)?;
-        Ok(Self::from_op(tensor, &[self], || Box::new(Broadcast { dims: self.dims().to_vec() })))
+        Ok(Self::from_op(tensor, &[self], || {
+            Box::new(Broadcast {
+                dims: self.dims().to_vec(),
+            })
+        }))
     }
 
     /// The dual of [`Value::broadcast_to`]: sums until the shape is `dims`.

@@ -51,7 +51,11 @@ impl Op for Narrow {
     }
 
     fn backward(&self, grads: &[Option<Value>], _rule: &Rule<'_>) -> Result<Vec<Option<Value>>> {
-        Ok(vec![Some(only(grads).pad_zeros(self.axis, self.before, self.after)?)])
+        Ok(vec![Some(only(grads).pad_zeros(
+            self.axis,
+            self.before,
+            self.after,
+        )?)])
     }
 }
 
@@ -68,7 +72,11 @@ impl Op for PadZeros {
     }
 
     fn backward(&self, grads: &[Option<Value>], _rule: &Rule<'_>) -> Result<Vec<Option<Value>>> {
-        Ok(vec![Some(only(grads).narrow(self.axis, self.before, self.len)?)])
+        Ok(vec![Some(only(grads).narrow(
+            self.axis,
+            self.before,
+            self.len,
+        )?)])
     }
 }
 
@@ -107,7 +115,11 @@ impl Value {
             return Ok(self.clone());
         }
         let tensor = self.tensor().reshape(dims)?;
-        Ok(Self::from_op(tensor, &[self], || Box::new(Reshape { dims: self.dims().to_vec() })))
+        Ok(Self::from_op(tensor, &[self], || {
+            Box::new(Reshape {
+                dims: self.dims().to_vec(),
+            })
+        }))
     }
 
     /// The axes in another order: axis `i` of the result is axis `axes[i]` of `self`.
@@ -132,7 +144,11 @@ impl Value {
     pub fn narrow(&self, axis: usize, start: usize, len: usize) -> Result<Self> {
         let tensor = self.tensor().narrow(axis, start, len)?;
         Ok(Self::from_op(tensor, &[self], || {
-            Box::new(Narrow { axis, before: start, after: self.dims()[axis] - start - len })
+            Box::new(Narrow {
+                axis,
+                before: start,
+                after: self.dims()[axis] - start - len,
+            })
         }))
     }
 
@@ -142,7 +158,13 @@ impl Value {
     /// When the axis does not exist.
     pub fn pad_zeros(&self, axis: usize, before: usize, after: usize) -> Result<Self> {
         let tensor = self.tensor().pad_with_zeros(axis, before, after)?;
-        Ok(Self::from_op(tensor, &[self], || Box::new(PadZeros { axis, before, len: self.dims()[axis] })))
+        Ok(Self::from_op(tensor, &[self], || {
+            Box::new(PadZeros {
+                axis,
+                before,
+                len: self.dims()[axis],
+            })
+        }))
     }
 
     /// Values one after another along `axis`.
@@ -154,7 +176,10 @@ impl Value {
         let tensor = Tensor::cat(&tensors, axis)?;
         let parents: Vec<&Self> = parts.iter().collect();
         Ok(Self::from_op(tensor, &parents, || {
-            Box::new(Cat { axis, lengths: parts.iter().map(|part| part.dims()[axis]).collect() })
+            Box::new(Cat {
+                axis,
+                lengths: parts.iter().map(|part| part.dims()[axis]).collect(),
+            })
         }))
     }
 }

@@ -24,7 +24,9 @@ impl Op for Softmax {
         let weighted = only(grads).mul(&rule.output(&self.output, 0))?;
         let last = weighted.dims().len() - 1;
         let total = weighted.sum_keepdim(&[last])?;
-        Ok(vec![Some(weighted.sub(&rule.output(&self.output, 0).mul(&total)?)?)])
+        Ok(vec![Some(
+            weighted.sub(&rule.output(&self.output, 0).mul(&total)?)?,
+        )])
     }
 }
 
@@ -40,7 +42,9 @@ impl Op for LogSoftmax {
     fn backward(&self, grads: &[Option<Value>], rule: &Rule<'_>) -> Result<Vec<Option<Value>>> {
         let grad = only(grads);
         let total = grad.sum_keepdim(&[grad.dims().len() - 1])?;
-        Ok(vec![Some(grad.sub(&rule.output(&self.output, 0).exp()?.mul(&total)?)?)])
+        Ok(vec![Some(
+            grad.sub(&rule.output(&self.output, 0).exp()?.mul(&total)?)?,
+        )])
     }
 }
 
@@ -51,7 +55,9 @@ impl Value {
     /// When the tensor operation fails.
     pub fn softmax(&self) -> Result<Self> {
         let output = softmax(self.tensor(), Kind::Softmax)?;
-        Ok(Self::from_op(output.clone(), &[self], || Box::new(Softmax { output })))
+        Ok(Self::from_op(output.clone(), &[self], || {
+            Box::new(Softmax { output })
+        }))
     }
 
     /// The logarithm of the softmax over the last axis.
@@ -60,6 +66,8 @@ impl Value {
     /// When the tensor operation fails.
     pub fn log_softmax(&self) -> Result<Self> {
         let output = softmax(self.tensor(), Kind::LogSoftmax)?;
-        Ok(Self::from_op(output.clone(), &[self], || Box::new(LogSoftmax { output })))
+        Ok(Self::from_op(output.clone(), &[self], || {
+            Box::new(LogSoftmax { output })
+        }))
     }
 }

@@ -132,6 +132,11 @@ impl Value {
             Kind::Relu => x.relu()?,
             Kind::Gelu(order) => kernels::gelu::derivative(x, order)?,
         };
-        Ok(Self::from_op(tensor, &[self], || Box::new(Unary { kind, input: self.clone() })))
+        Ok(Self::from_op(tensor, &[self], || {
+            Box::new(Unary {
+                kind,
+                input: self.clone(),
+            })
+        }))
     }
 }

@@ -13,8 +13,12 @@ fn number(value: &Value) -> f64 {
 
 #[test]
 fn names_what_the_loss_does_not_reach() {
-    let params: Params<Value> =
-        [("used".to_owned(), scalar(2.0)), ("unused".to_owned(), scalar(3.0))].into_iter().collect();
+    let params: Params<Value> = [
+        ("used".to_owned(), scalar(2.0)),
+        ("unused".to_owned(), scalar(3.0)),
+    ]
+    .into_iter()
+    .collect();
     let loss = params.get("used").unwrap().exp().unwrap();
     let error = grad_params(&loss, &params, Order::First).unwrap_err();
     assert_eq!(
@@ -34,7 +38,10 @@ fn refuses_constants_and_vectors() {
     assert!(error.to_string().contains("is a constant"));
     let x = Value::variable(x.into_tensor());
     let error = grad(&x, &[&x], Order::First).unwrap_err();
-    assert_eq!(error.to_string(), "a gradient needs a scalar loss, found shape [2]");
+    assert_eq!(
+        error.to_string(),
+        "a gradient needs a scalar loss, found shape [2]"
+    );
 }
 
 #[test]
@@ -79,12 +86,19 @@ fn deep_graphs_do_not_overflow_the_stack() {
 
 #[test]
 fn patterns_that_match_nothing_are_errors() {
-    let params: Params<Value> = [("head.weight".to_owned(), scalar(1.0))].into_iter().collect();
-    let error = params.split(&Patterns::new(["head", "encoder"])).unwrap_err();
+    let params: Params<Value> = [("head.weight".to_owned(), scalar(1.0))]
+        .into_iter()
+        .collect();
+    let error = params
+        .split(&Patterns::new(["head", "encoder"]))
+        .unwrap_err();
     assert_eq!(
         error.to_string(),
         "pattern `encoder` matches no parameter; there are, for example, `head.weight`"
     );
     let error = params.get("weight").unwrap_err();
-    assert_eq!(error.to_string(), "no parameter `weight`; near it are `head.weight`");
+    assert_eq!(
+        error.to_string(),
+        "no parameter `weight`; near it are `head.weight`"
+    );
 }

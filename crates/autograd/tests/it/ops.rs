@@ -5,7 +5,11 @@ use metashot_autograd::{Result, Value, check, ops};
 
 /// A weighted sum of squares of what `f` returns, so that its gradient depends on its value.
 fn check(shapes: &[&[usize]], f: impl Fn(&[Value]) -> Result<Value>) {
-    let inputs: Vec<Tensor> = shapes.iter().enumerate().map(|(salt, shape)| numbers(shape, salt)).collect();
+    let inputs: Vec<Tensor> = shapes
+        .iter()
+        .enumerate()
+        .map(|(salt, shape)| numbers(shape, salt))
+        .collect();
     let loss = |values: &[Value]| {
         let y = f(values)?;
         let weights = Value::constant(numbers(y.dims(), 50));
@@ -20,8 +24,12 @@ fn check(shapes: &[&[usize]], f: impl Fn(&[Value]) -> Result<Value>) {
 /// Distinct numbers between 0.2 and 1.8: clear of the kinks at 0 and of ties.
 fn numbers(shape: &[usize], salt: usize) -> Tensor {
     let count: usize = shape.iter().product();
-    let numbers = (0..count).map(|i| 0.2 + 1.6 * ((i as f64 + 1.0) * 0.618_034 + salt as f64 * 0.327).fract());
-    Tensor::from_iter(numbers, &Device::Cpu).unwrap().reshape(shape).unwrap()
+    let numbers = (0..count)
+        .map(|i| 0.2 + 1.6 * ((i as f64 + 1.0) * 0.618_034 + salt as f64 * 0.327).fract());
+    Tensor::from_iter(numbers, &Device::Cpu)
+        .unwrap()
+        .reshape(shape)
+        .unwrap()
 }
 
 #[test]
@@ -70,7 +78,9 @@ fn operations_that_move_elements() {
     check(&[&[2, 3, 4]], |x| x[0].permute(&[2, 0, 1]));
     check(&[&[5, 2]], |x| x[0].narrow(0, 1, 3));
     check(&[&[2, 2]], |x| x[0].pad_zeros(1, 2, 1));
-    check(&[&[2, 3], &[1, 3]], |x| Value::cat(&[x[0].clone(), x[1].clone(), x[0].clone()], 0));
+    check(&[&[2, 3], &[1, 3]], |x| {
+        Value::cat(&[x[0].clone(), x[1].clone(), x[0].clone()], 0)
+    });
 }
 
 #[test]
@@ -84,28 +94,44 @@ fn rows_by_index() {
 fn products() {
     check(&[&[3, 4], &[4, 2]], |x| x[0].matmul(&x[1]));
     check(&[&[2, 3, 4], &[2, 5, 4]], |x| x[0].matmul(&x[1].t()?));
-    check(&[&[5, 3], &[4, 3], &[4]], |x| ops::linear(&x[0], &x[1], &x[2]));
+    check(&[&[5, 3], &[4, 3], &[4]], |x| {
+        ops::linear(&x[0], &x[1], &x[2])
+    });
 }
 
 #[test]
 fn softmax_and_cross_entropy() {
     check(&[&[3, 5]], |x| x[0].softmax());
     check(&[&[3, 5]], |x| x[0].log_softmax());
-    check(&[&[4, 3]], |x| ops::cross_entropy(&x[0], &[2, ops::IGNORE_INDEX, 0, 1]));
+    check(&[&[4, 3]], |x| {
+        ops::cross_entropy(&x[0], &[2, ops::IGNORE_INDEX, 0, 1])
+    });
 }
 
 #[test]
 fn fused_layers() {
-    check(&[&[3, 5], &[5], &[5]], |x| ops::layer_norm(&x[0], &x[1], &x[2], 1e-12));
-    check(&[&[6, 4], &[6, 4], &[6, 4]], |x| ops::attention(&x[0], &x[1], &x[2], &[4, 2], 2));
-    check(&[&[2, 4, 5, 3], &[3], &[3]], |x| ops::norm_relu_pool(&x[0], &x[1], &x[2], 1e-5));
+    check(&[&[3, 5], &[5], &[5]], |x| {
+        ops::layer_norm(&x[0], &x[1], &x[2], 1e-12)
+    });
+    check(&[&[6, 4], &[6, 4], &[6, 4]], |x| {
+        ops::attention(&x[0], &x[1], &x[2], &[4, 2], 2)
+    });
+    check(&[&[2, 4, 5, 3], &[3], &[3]], |x| {
+        ops::norm_relu_pool(&x[0], &x[1], &x[2], 1e-5)
+    });
 }
 
 #[test]
 fn convolution_of_odd_sizes() {
-    check(&[&[2, 5, 3, 2], &[3, 3, 2, 3], &[3]], |x| ops::conv2d(&x[0], &x[1], &x[2]));
-    check(&[&[1, 1, 1, 2], &[3, 3, 2, 1], &[1]], |x| ops::conv2d(&x[0], &x[1], &x[2]));
-    check(&[&[1, 4, 4, 1], &[1, 5, 1, 2], &[2]], |x| ops::conv2d(&x[0], &x[1], &x[2]));
+    check(&[&[2, 5, 3, 2], &[3, 3, 2, 3], &[3]], |x| {
+        ops::conv2d(&x[0], &x[1], &x[2])
+    });
+    check(&[&[1, 1, 1, 2], &[3, 3, 2, 1], &[1]], |x| {
+        ops::conv2d(&x[0], &x[1], &x[2])
+    });
+    check(&[&[1, 4, 4, 1], &[1, 5, 1, 2], &[2]], |x| {
+        ops::conv2d(&x[0], &x[1], &x[2])
+    });
 }
 
 #[test]
@@ -117,7 +143,9 @@ fn third_order_is_exact() {
         let y = ops::layer_norm(&x[0].gelu()?, &x[1], &x[2], 1e-5)?;
         let loss = y.mul(&y)?.mul(&y)?.sum_all()?;
         let g = grad(&loss, &[&x[0]], Order::Higher)?.remove(0);
-        g.mul(&g)?.mul(&Value::constant(numbers(&[3, 4], 7)))?.sum_all()
+        g.mul(&g)?
+            .mul(&Value::constant(numbers(&[3, 4], 7)))?
+            .sum_all()
     };
     let error = check::second_order(&inputs, hessian_vector).unwrap();
     assert!(error < 1e-5, "third order is off by {error:e}");
@@ -125,17 +153,31 @@ fn third_order_is_exact() {
 
 #[test]
 fn shapes_that_do_not_fit_are_named() {
-    let value = |shape: &[usize]| Value::constant(Tensor::zeros(shape, DType::F32, &Device::Cpu).unwrap());
+    let value =
+        |shape: &[usize]| Value::constant(Tensor::zeros(shape, DType::F32, &Device::Cpu).unwrap());
     let linear = ops::linear(&value(&[2, 3]), &value(&[4, 5]), &value(&[4])).unwrap_err();
     assert_eq!(
         linear.to_string(),
         "`linear`: expected input (rows, in), weight (out, in) and bias (out), found [2, 3], [4, 5] and [4]"
     );
-    let loss = |targets: &[i64]| ops::cross_entropy(&value(&[2, 3]), targets).unwrap_err().to_string();
+    let loss = |targets: &[i64]| {
+        ops::cross_entropy(&value(&[2, 3]), targets)
+            .unwrap_err()
+            .to_string()
+    };
     assert!(loss(&[0]).contains("2 targets"));
     assert!(loss(&[0, 3]).contains("targets below 3"));
     assert!(loss(&[-1, 0]).contains("targets below 3"));
     assert!(loss(&[-100, -100]).contains("not ignored"));
     assert!(value(&[2, 3]).matmul(&value(&[2, 3])).is_err());
-    assert!(ops::attention(&value(&[3, 4]), &value(&[3, 4]), &value(&[3, 4]), &[2, 2], 2).is_err());
+    assert!(
+        ops::attention(
+            &value(&[3, 4]),
+            &value(&[3, 4]),
+            &value(&[3, 4]),
+            &[2, 2],
+            2
+        )
+        .is_err()
+    );
 }

@@ -30,7 +30,10 @@ impl EntityCounts {
     /// The counts of one sentence. No entity stands twice in either list.
     pub fn compare<T: PartialEq>(gold: &[T], predicted: &[T]) -> Self {
         Self {
-            n_correct: predicted.iter().filter(|entity| gold.contains(entity)).count(),
+            n_correct: predicted
+                .iter()
+                .filter(|entity| gold.contains(entity))
+                .count(),
             n_predicted: predicted.len(),
             n_gold: gold.len(),
         }
@@ -61,5 +64,9 @@ impl AddAssign for EntityCounts {
 }
 
 fn ratio(part: usize, whole: usize) -> f64 {
-    if whole == 0 { 0.0 } else { part as f64 / whole as f64 }
+    if whole == 0 {
+        0.0
+    } else {
+        part as f64 / whole as f64
+    }
 }

@@ -30,11 +30,19 @@ pub fn mean_interval(values: &[f64]) -> Interval {
     let n = values.len() as f64;
     let mean = values.iter().sum::<f64>() / n;
     if values.len() < 2 {
-        return Interval { value: mean, low: f64::NEG_INFINITY, high: f64::INFINITY };
+        return Interval {
+            value: mean,
+            low: f64::NEG_INFINITY,
+            high: f64::INFINITY,
+        };
     }
     let variance = values.iter().map(|x| (x - mean) * (x - mean)).sum::<f64>() / (n - 1.0);
     let half = 1.96 * (variance / n).sqrt();
-    Interval { value: mean, low: mean - half, high: mean + half }
+    Interval {
+        value: mean,
+        low: mean - half,
+        high: mean + half,
+    }
 }
 
 /// A statistic of episodes with the percentile interval of `resamples` bootstrap samples of them.
@@ -50,12 +58,18 @@ pub fn bootstrap<T: Clone>(
     let mut rng = ChaCha8Rng::seed_from_u64(seed);
     let mut values: Vec<f64> = (0..resamples)
         .map(|_| {
-            let sample: Vec<T> =
-                episodes.iter().map(|_| episodes[rng.random_range(0..episodes.len())].clone()).collect();
+            let sample: Vec<T> = episodes
+                .iter()
+                .map(|_| episodes[rng.random_range(0..episodes.len())].clone())
+                .collect();
             statistic(&sample)
         })
         .collect();
     values.sort_by(f64::total_cmp);
     let at = |share: f64| values[((values.len() - 1) as f64 * share).round() as usize];
-    Interval { value: statistic(episodes), low: at(0.025), high: at(0.975) }
+    Interval {
+        value: statistic(episodes),
+        low: at(0.025),
+        high: at(0.975),
+    }
 }

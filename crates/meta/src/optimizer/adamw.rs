@@ -53,7 +53,11 @@ impl AdamW {
     /// # Errors
     /// When a tensor cannot be made.
     pub fn init(&self, params: &Params) -> Result<AdamWState> {
-        Ok(AdamWState { step: 0, m: params.zeros_like()?, v: params.zeros_like()? })
+        Ok(AdamWState {
+            step: 0,
+            m: params.zeros_like()?,
+            v: params.zeros_like()?,
+        })
     }
 
     /// One update of the parameters that `gradient` names; the others are returned as they are.
@@ -73,14 +77,27 @@ impl AdamW {
         let correction = |beta: f64| 1.0 - beta.powf(step as f64);
         let (correction1, correction2) = (correction(self.beta1), correction(self.beta2));
         for (name, gradient) in gradient.iter() {
-            let value = |params: &Params| Ok::<_, metashot_autograd::Error>(Value::constant(params.get(name)?.clone()));
+            let value = |params: &Params| {
+                Ok::<_, metashot_autograd::Error>(Value::constant(params.get(name)?.clone()))
+            };
             let gradient = Value::constant(gradient.clone());
-            let first = value(&m)?.affine(self.beta1, 0.0)?.add(&gradient.affine(1.0 - self.beta1, 0.0)?)?;
+            let first = value(&m)?
+                .affine(self.beta1, 0.0)?
+                .add(&gradient.affine(1.0 - self.beta1, 0.0)?)?;
             let square = gradient.mul(&gradient)?;
-            let second = value(&v)?.affine(self.beta2, 0.0)?.add(&square.affine(1.0 - self.beta2, 0.0)?)?;
-            let size = second.affine(1.0 / correction2, 0.0)?.sqrt()?.affine(1.0, self.eps)?;
+            let second = value(&v)?
+                .affine(self.beta2, 0.0)?
+                .add(&square.affine(1.0 - self.beta2, 0.0)?)?;
+            let size = second
+                .affine(1.0 / correction2, 0.0)?
+                .sqrt()?
+                .affine(1.0, self.eps)?;
             let change = first.affine(lr / correction1, 0.0)?.div(&size)?;
-            let decay = if self.no_decay.matches(name) { 0.0 } else { lr * self.weight_decay };
+            let decay = if self.no_decay.matches(name) {
+                0.0
+            } else {
+                lr * self.weight_decay
+            };
             let updated = value(&params)?.affine(1.0 - decay, 0.0)?.sub(&change)?;
             params.insert(name, updated.into_tensor());
             m.insert(name, first.into_tensor());

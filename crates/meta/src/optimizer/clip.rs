@@ -19,6 +19,10 @@ pub fn clip_norm(gradient: Params, limit: f64) -> Result<(Params, f64)> {
         squares += dot(tensor, tensor)?;
     }
     let norm = squares.sqrt();
-    let gradient = if norm > limit { scaled(&gradient, limit / norm)? } else { gradient };
+    let gradient = if norm > limit {
+        scaled(&gradient, limit / norm)?
+    } else {
+        gradient
+    };
     Ok((gradient, norm))
 }

@@ -31,12 +31,26 @@ impl Schedule {
     /// # Errors
     /// [`Error::Setting`].
     pub fn validate(&self) -> Result<()> {
-        let setting = |setting, wanted, found: String| Err(Error::Setting { setting, wanted, found });
+        let setting = |setting, wanted, found: String| {
+            Err(Error::Setting {
+                setting,
+                wanted,
+                found,
+            })
+        };
         if !(self.peak.is_finite() && self.peak >= 0.0) {
-            return setting("outer_lr", "a number that is not negative", self.peak.to_string());
+            return setting(
+                "outer_lr",
+                "a number that is not negative",
+                self.peak.to_string(),
+            );
         }
         if self.warmup > self.total {
-            return setting("warmup_steps", "at most the number of steps", self.warmup.to_string());
+            return setting(
+                "warmup_steps",
+                "at most the number of steps",
+                self.warmup.to_string(),
+            );
         }
         if !(0.0..=1.0).contains(&self.floor) {
             return setting("lr_floor", "between 0 and 1", self.floor.to_string());

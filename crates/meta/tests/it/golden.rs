@@ -36,19 +36,30 @@ const BERT_HEADS: usize = 4;
 impl Case {
     fn read(path: &Path, dtype: DType) -> Self {
         let stem = path.file_stem().unwrap().to_str().unwrap();
-        let (model, _) = stem.rsplit_once('_').expect("a case's name is `MODEL_CASE`");
+        let (model, _) = stem
+            .rsplit_once('_')
+            .expect("a case's name is `MODEL_CASE`");
         let model = match model {
             "sinusoid_mlp" => Model::SinusoidMlp,
             "conv4" => Model::Conv4,
             "bert" | "bert_head" => Model::Bert,
-            other => panic!("{}: there is no model `{other}` to check it with", path.display()),
+            other => panic!(
+                "{}: there is no model `{other}` to check it with",
+                path.display()
+            ),
         };
         let tensors = candle_core::safetensors::load(path, &Device::Cpu).unwrap();
-        Self { tensors, model, dtype }
+        Self {
+            tensors,
+            model,
+            dtype,
+        }
     }
 
     fn get(&self, name: &str) -> &Tensor {
-        self.tensors.get(name).unwrap_or_else(|| panic!("the case has no `{name}`"))
+        self.tensors
+            .get(name)
+            .unwrap_or_else(|| panic!("the case has no `{name}`"))
     }
 
     fn numbers(&self, name: &str) -> Vec<f64> {
@@ -60,19 +71,33 @@ impl Case {
         let found: Params = self
             .tensors
             .iter()
-            .filter_map(|(name, tensor)| Some((name.strip_prefix(prefix)?.to_owned(), tensor.clone())))
+            .filter_map(|(name, tensor)| {
+                Some((name.strip_prefix(prefix)?.to_owned(), tensor.clone()))
+            })
             .collect();
-        let found = if self.model == Model::Conv4 { conv4::from_disk(&found).unwrap() } else { found };
+        let found = if self.model == Model::Conv4 {
+            conv4::from_disk(&found).unwrap()
+        } else {
+            found
+        };
         found.to_dtype(self.dtype).unwrap()
     }
 
     fn n_tasks(&self) -> usize {
-        (0..).take_while(|task| self.tensors.contains_key(&format!("task{task}.support.target"))).count()
+        (0..)
+            .take_while(|task| {
+                self.tensors
+                    .contains_key(&format!("task{task}.support.target"))
+            })
+            .count()
     }
 
     fn inner(&self, order: Order) -> InnerLoop {
-        let adapted: BTreeSet<&str> =
-            self.tensors.keys().filter_map(|name| name.strip_prefix("task0.adapted.")).collect();
+        let adapted: BTreeSet<&str> = self
+            .tensors
+            .keys()
+            .filter_map(|name| name.strip_prefix("task0.adapted."))
+            .collect();
         InnerLoop {
             steps: self.get("support_loss").dims()[1] - 1,
             lr: self.numbers("inner_lr")[0],
@@ -86,12 +111,18 @@ impl Case {
         let target = self.get(&format!("{prefix}target"));
         match self.model {
             Model::SinusoidMlp => {
-                let x = self.get(&format!("{prefix}input")).to_dtype(self.dtype).unwrap();
+                let x = self
+                    .get(&format!("{prefix}input"))
+                    .to_dtype(self.dtype)
+                    .unwrap();
                 let y = target.to_dtype(self.dtype).unwrap();
                 Box::new(move |p| Ok(mean_squared_error(&mlp(p, &x)?, &y)?))
             }
             Model::Conv4 => {
-                let x = self.get(&format!("{prefix}input")).to_dtype(self.dtype).unwrap();
+                let x = self
+                    .get(&format!("{prefix}input"))
+                    .to_dtype(self.dtype)
+                    .unwrap();
                 let x = x.permute((0, 2, 3, 1)).unwrap().contiguous().unwrap();
                 let y: Vec<i64> = target.to_vec1().unwrap();
                 let shape = self.get("param.block1.conv.weight").dims();
@@ -103,18 +134,29 @@ impl Case {
                     n_classes: self.get("param.head.weight").dims()[0],
                 };
                 Box::new(move |p| {
-                    Ok(ops::cross_entropy(&model.forward(p, &Value::constant(x.clone()))?, &y)?)
+                    Ok(ops::cross_entropy(
+                        &model.forward(p, &Value::constant(x.clone()))?,
+                        &y,
+                    )?)
                 })
             }
             Model::Bert => {
                 let ids = self.get(&format!("{prefix}input_ids"));
-                let flat = |tensor: &Tensor| -> Vec<i64> { tensor.flatten_all().unwrap().to_vec1().unwrap() };
-                let unsigned = |numbers: Vec<i64>| -> Vec<u32> { numbers.into_iter().map(|x| x as u32).collect() };
+                let flat = |tensor: &Tensor| -> Vec<i64> {
+                    tensor.flatten_all().unwrap().to_vec1().unwrap()
+                };
+                let unsigned = |numbers: Vec<i64>| -> Vec<u32> {
+                    numbers.into_iter().map(|x| x as u32).collect()
+                };
                 let mask = unsigned(flat(self.get(&format!("{prefix}attention_mask"))));
                 let batch =
-                    TokenBatch::from_padded(&unsigned(flat(ids)), &mask, ids.dims2().unwrap()).unwrap();
-                let targets: Vec<i64> =
-                    flat(target).into_iter().zip(mask).filter_map(|(y, kept)| (kept == 1).then_some(y)).collect();
+                    TokenBatch::from_padded(&unsigned(flat(ids)), &mask, ids.dims2().unwrap())
+                        .unwrap();
+                let targets: Vec<i64> = flat(target)
+                    .into_iter()
+                    .zip(mask)
+                    .filter_map(|(y, kept)| (kept == 1).then_some(y))
+                    .collect();
                 let model = self.bert();
                 Box::new(move |p| Ok(ops::cross_entropy(&model.forward(p, &batch)?, &targets)?))
             }
@@ -126,7 +168,8 @@ impl Case {
         let words = dims("embeddings.word_embeddings.weight");
         let n_layers = (0..)
             .take_while(|layer| {
-                self.tensors.contains_key(&format!("param.encoder.layer.{layer}.output.dense.weight"))
+                self.tensors
+                    .contains_key(&format!("param.encoder.layer.{layer}.output.dense.weight"))
             })
             .count();
         let config = BertConfig {
@@ -146,7 +189,11 @@ impl Case {
 
 fn mlp(p: &Params<Value>, x: &Tensor) -> GradResult<Value> {
     let layer = |x: &Value, name: &str| {
-        ops::linear(x, p.get(&format!("{name}.weight"))?, p.get(&format!("{name}.bias"))?)
+        ops::linear(
+            x,
+            p.get(&format!("{name}.weight"))?,
+            p.get(&format!("{name}.bias"))?,
+        )
     };
     let h = layer(&Value::constant(x.clone()), "l0")?.relu()?;
     layer(&layer(&h, "l1")?.relu()?, "l2")
@@ -166,12 +213,24 @@ fn assert_close(found: &Params, reference: &Params, tolerance: f64, what: &str) 
         let tensor = tensor.to_dtype(DType::F64).unwrap();
         ops::dot(&tensor, &tensor).unwrap().sqrt()
     };
-    let whole = reference.values().map(|tensor| norm(tensor).powi(2)).sum::<f64>().sqrt();
+    let whole = reference
+        .values()
+        .map(|tensor| norm(tensor).powi(2))
+        .sum::<f64>()
+        .sqrt();
     assert!(!reference.is_empty(), "{what}: the case has no reference");
-    assert_eq!(found.names().collect::<Vec<_>>(), reference.names().collect::<Vec<_>>(), "{what}");
+    assert_eq!(
+        found.names().collect::<Vec<_>>(),
+        reference.names().collect::<Vec<_>>(),
+        "{what}"
+    );
     for (name, reference) in reference.iter() {
         let difference = (found.get(name).unwrap() - reference).unwrap();
-        let size = if norm(reference) > whole * 1e-9 { norm(reference) } else { whole };
+        let size = if norm(reference) > whole * 1e-9 {
+            norm(reference)
+        } else {
+            whole
+        };
         let error = norm(&difference) / size;
         assert!(error < tolerance, "{what}, `{name}`: off by {error:e}");
     }
@@ -179,7 +238,10 @@ fn assert_close(found: &Params, reference: &Params, tolerance: f64, what: &str) 
 
 fn assert_near(found: f64, reference: f64, tolerance: f64, what: &str) {
     let error = (found - reference).abs() / reference.abs().max(1e-3);
-    assert!(error < tolerance, "{what}: {found} for {reference}, off by {error:e}");
+    assert!(
+        error < tolerance,
+        "{what}: {found} for {reference}, off by {error:e}"
+    );
 }
 
 fn check(path: &Path, dtype: DType, tolerance: f64) {
@@ -198,24 +260,48 @@ fn check(path: &Path, dtype: DType, tolerance: f64) {
         let inner = case.inner(Order::First);
         let adapted = adapt(&slow, &support, &inner).unwrap();
         for (step, &loss) in adapted.support_losses.iter().enumerate() {
-            assert_near(loss, support_losses[task * (steps + 1) + step], tolerance, &what);
+            assert_near(
+                loss,
+                support_losses[task * (steps + 1) + step],
+                tolerance,
+                &what,
+            );
         }
         let (fast, _) = adapted.fast.split(&inner.adapt).unwrap();
-        assert_close(&fast, &case.params(&format!("task{task}.adapted.")), tolerance, &what);
+        assert_close(
+            &fast,
+            &case.params(&format!("task{task}.adapted.")),
+            tolerance,
+            &what,
+        );
         let gradient = task_gradient(&slow, &support, &query, &inner, &Patterns::all()).unwrap();
         assert_near(gradient.query_loss, query_losses[task], tolerance, &what);
     }
 
-    let tasks: Vec<(Loss, Loss)> =
-        (0..n_tasks).map(|task| (case.loss(task, "support"), case.loss(task, "query"))).collect();
+    let tasks: Vec<(Loss, Loss)> = (0..n_tasks)
+        .map(|task| (case.loss(task, "support"), case.loss(task, "query")))
+        .collect();
     let workers = Workers::new(2).unwrap();
     for (order, reference) in [(Order::Higher, "exact"), (Order::First, "first")] {
         let inner = case.inner(order);
         let settings = (&inner, &Patterns::all());
-        let meta = meta_gradient(&slow, &tasks, |t, p| t.0(p), |t, p| t.1(p), settings, &workers).unwrap();
+        let meta = meta_gradient(
+            &slow,
+            &tasks,
+            |t, p| t.0(p),
+            |t, p| t.1(p),
+            settings,
+            &workers,
+        )
+        .unwrap();
         let what = format!("{name} {dtype:?} {reference}");
         assert_near(meta.loss, case.numbers("meta_loss")[0], tolerance, &what);
-        assert_close(&meta.gradient, &case.params(&format!("grad.{reference}.")), tolerance, &what);
+        assert_close(
+            &meta.gradient,
+            &case.params(&format!("grad.{reference}.")),
+            tolerance,
+            &what,
+        );
     }
 }
 
@@ -225,7 +311,10 @@ fn cases() -> Vec<PathBuf> {
     let mut cases: Vec<PathBuf> = std::fs::read_dir(&directory)
         .unwrap_or_else(|error| panic!("{}: {error}", directory.display()))
         .map(|entry| entry.unwrap().path())
-        .filter(|path| path.extension().is_some_and(|extension| extension == "safetensors"))
+        .filter(|path| {
+            path.extension()
+                .is_some_and(|extension| extension == "safetensors")
+        })
         .collect();
     cases.sort();
     assert!(!cases.is_empty(), "no cases in {}", directory.display());

@@ -50,12 +50,21 @@ pub(crate) trait Fused: Clone + Send + Sync + 'static {
 /// Computes a fused operation: by its kernels where they can run, by its definition elsewhere.
 pub(crate) fn apply<F: Fused>(fused: F, inputs: &[&Value]) -> Result<Value> {
     let inputs: Vec<Value> = inputs.iter().map(|&input| input.clone()).collect();
-    if !inputs.iter().all(|input| on_host(input.tensor()) && input.dtype() == inputs[0].dtype()) {
+    if !inputs
+        .iter()
+        .all(|input| on_host(input.tensor()) && input.dtype() == inputs[0].dtype())
+    {
         return fused.composed(&inputs);
     }
     let (output, kept) = fused.forward(&tensors(&inputs))?;
     let parents: Vec<&Value> = inputs.iter().collect();
-    Ok(Value::from_op(output, &parents, || Box::new(First { fused, inputs: inputs.clone(), kept })))
+    Ok(Value::from_op(output, &parents, || {
+        Box::new(First {
+            fused,
+            inputs: inputs.clone(),
+            kept,
+        })
+    }))
 }
 
 /// The forward pass, whose gradient is one operation with an output for each input.
@@ -74,11 +83,18 @@ impl<F: Fused> Op for First<F> {
         let grad = only(grads);
         let inputs: Vec<Value> = self.inputs.iter().map(|input| rule.saved(input)).collect();
         let wanted: Vec<bool> = (0..inputs.len()).map(|parent| rule.wants(parent)).collect();
-        let outputs = self.fused.backward(&tensors(&inputs), &self.kept, grad.tensor(), &wanted)?;
+        let outputs = self
+            .fused
+            .backward(&tensors(&inputs), &self.kept, grad.tensor(), &wanted)?;
         let parents: Vec<&Value> = inputs.iter().chain([grad]).collect();
         Ok(Value::from_op_many(outputs, &parents, || {
             let (fused, kept) = (self.fused.clone(), self.kept.clone());
-            Box::new(Second { fused, inputs: inputs.clone(), grad: grad.clone(), kept })
+            Box::new(Second {
+                fused,
+                inputs: inputs.clone(),
+                grad: grad.clone(),
+                kept,
+            })
         }))
     }
 }
@@ -96,18 +112,34 @@ impl<F: Fused> Op for Second<F> {
         "gradient of a fused operation"
     }
 
-    fn backward(&self, cotangents: &[Option<Value>], rule: &Rule<'_>) -> Result<Vec<Option<Value>>> {
+    fn backward(
+        &self,
+        cotangents: &[Option<Value>],
+        rule: &Rule<'_>,
+    ) -> Result<Vec<Option<Value>>> {
         let inputs: Vec<Value> = self.inputs.iter().map(|input| rule.saved(input)).collect();
         let grad = rule.saved(&self.grad);
         if rule.order() == Order::Higher {
             return composed_twice(&self.fused, &inputs, &grad, cotangents);
         }
-        let wanted: Vec<bool> = (0..=inputs.len()).map(|parent| rule.wants(parent)).collect();
-        let cotangents: Vec<Option<&Tensor>> =
-            cotangents.iter().map(|cotangent| cotangent.as_ref().map(Value::tensor)).collect();
-        let outputs =
-            self.fused.backward_twice(&tensors(&inputs), &self.kept, grad.tensor(), &cotangents, &wanted)?;
-        Ok(outputs.into_iter().map(|output| output.map(Value::constant)).collect())
+        let wanted: Vec<bool> = (0..=inputs.len())
+            .map(|parent| rule.wants(parent))
+            .collect();
+        let cotangents: Vec<Option<&Tensor>> = cotangents
+            .iter()
+            .map(|cotangent| cotangent.as_ref().map(Value::tensor))
+            .collect();
+        let outputs = self.fused.backward_twice(
+            &tensors(&inputs),
+            &self.kept,
+            grad.tensor(),
+            &cotangents,
+            &wanted,
+        )?;
+        Ok(outputs
+            .into_iter()
+            .map(|output| output.map(Value::constant))
+            .collect())
     }
 }
 

@@ -1,0 +1,30 @@
+//! The commands, one file each.
+//!
+//! Deliberately not here: flags (`args`).
+
+mod download;
+mod eval;
+mod session;
+mod train;
+
+use anyhow::Result;
+
+use crate::args::{Cli, Command};
+
+/// Runs what the flags ask for.
+///
+/// # Errors
+/// Whatever the command fails with; its causes are in the chain.
+pub fn run(cli: Cli) -> Result<()> {
+    match cli.command {
+        Command::Train(args) => train::run(&args),
+        Command::Eval(args) => eval::run(&args),
+        Command::Download(args) => download::run(&args),
+    }
+}
+
+/// Writes to stdout, which is for data.
+fn print(text: &str) -> Result<()> {
+    use std::io::Write;
+    Ok(std::io::stdout().lock().write_all(text.as_bytes())?)
+}

@@ -1,0 +1,148 @@
+//! What `train` and `eval` have in common: opening a case and comparing learners on it.
+//!
+//! Deliberately not here: training.
+
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context, Result};
+use metashot_autograd::Params;
+use metashot_meta::Workers;
+
+use crate::{
+    args::Common,
+    cases::{Case, NerCase, PictureCase, Split},
+    device, embedded,
+    hub::{Hub, Progress as Fetched, resolve_model},
+    learners::{Episodes, Learner, choose_fine_tuning, evaluate, meta_learner},
+    progress::{Progress, say},
+    recipe::{Paths, Recipe},
+    report::{Results, Row},
+    score::{Score, summarize},
+};
+
+/// Something to do with a case, whichever it is.
+pub trait Job {
+    /// Does it.
+    ///
+    /// # Errors
+    /// Whatever it fails with.
+    fn run<C: Case>(self, case: &C, recipe: &Recipe, workers: &Workers) -> Result<()>;
+}
+
+/// Opens the case of a recipe and does a job with it.
+pub fn with_case(recipe: &Recipe, common: &Common, job: impl Job) -> Result<()> {
+    let device = device::open(recipe.device)?;
+    let workers = Workers::new(recipe.threads)?;
+    let embedded = embedded::unpack()?;
+    let paths = Paths::new(common.data.clone(), Some(embedded.path().to_owned()));
+    let opened = (recipe.seed, device);
+    match (&recipe.ner, &recipe.pictures) {
+        (Some(ner), _) => {
+            let backbone = match paths.find_directory(&ner.backbone) {
+                Some(directory) => directory,
+                None => fetch(&ner.backbone, None)?,
+            };
+            let case = NerCase::new(ner, &recipe.episodes, &paths, &backbone, opened)?;
+            say(&case.describe());
+            job.run(&case, recipe, &workers)
+        }
+        (None, Some(pictures)) => {
+            let case = PictureCase::new(pictures, &recipe.episodes, &paths, opened)?;
+            say(&case.describe());
+            job.run(&case, recipe, &workers)
+        }
+        (None, None) => unreachable!("a validated recipe has a case"),
+    }
+}
+
+/// The local directory of a hub model, fetched if it is not in the cache.
+pub fn fetch(model: &str, revision: Option<&str>) -> Result<PathBuf> {
+    let hub = Hub::from_env()?;
+    let mut progress: Option<(String, Progress)> = None;
+    let mut show = |fetched: Fetched<'_>| {
+        if progress
+            .as_ref()
+            .is_none_or(|(file, _)| file != fetched.file)
+        {
+            say(&format!(
+                "fetching {} ({:.1} MB)",
+                fetched.file,
+                fetched.total as f64 / 1e6
+            ));
+            progress = Some((
+                fetched.file.to_owned(),
+                Progress::new("fetching", fetched.done, fetched.total),
+            ));
+        }
+        if let Some((_, progress)) = &mut progress {
+            progress.step(fetched.done, || {
+                format!("{:.1} MB", fetched.done as f64 / 1e6)
+            });
+        }
+    };
+    Ok(resolve_model(&hub, model, revision, &mut show)?)
+}
+
+/// Compares the meta-learned start with the baselines on the test episodes.
+pub fn compare<C: Case>(
+    case: &C,
+    recipe: &Recipe,
+    workers: &Workers,
+    (start, learned): (&Params, &Params),
+    train_minutes: f64,
+) -> Result<Results> {
+    let (lr, steps, score) = choose_fine_tuning(case, start, recipe, workers)?;
+    say(&format!(
+        "fine-tuning does best on the validation classes with {steps} steps of {lr}: {:.2}",
+        score * 100.0
+    ));
+    let learners = [
+        ("meta-learned".to_owned(), meta_learner(recipe), learned),
+        (
+            "meta-learned, no adaptation".to_owned(),
+            Learner::none(),
+            learned,
+        ),
+        (
+            format!("fine-tuning, {steps} steps of {lr}"),
+            Learner::fine_tune(lr, steps),
+            start,
+        ),
+        ("prototypes".to_owned(), Learner::Prototypes, start),
+    ];
+    let n_episodes = recipe.evaluation.test_episodes;
+    let episodes = Episodes {
+        split: Split::Test,
+        count: n_episodes as u64,
+        seed: recipe.seed,
+    };
+    let mut metric = Score::Accuracy(0.0).metric();
+    let mut rows = Vec::with_capacity(learners.len());
+    for (name, learner, start) in learners {
+        let scores = evaluate(case, &learner, start, episodes, workers, Some("testing"))
+            .with_context(|| format!("the test of `{name}` failed"))?;
+        metric = scores[0].metric();
+        rows.push(Row::new(name, summarize(&scores, recipe.seed)));
+    }
+    let shape = &recipe.episodes;
+    let shots = if recipe.ner.is_some() {
+        format!("{}~{}", shape.k_shot, 2 * shape.k_shot)
+    } else {
+        shape.k_shot.to_string()
+    };
+    Ok(Results {
+        metric,
+        episodes: format!("{}-way {shots}-shot", shape.n_way),
+        n_episodes,
+        seed: recipe.seed,
+        version: env!("CARGO_PKG_VERSION"),
+        threads: workers.n_threads(),
+        train_minutes,
+        rows,
+    })
+}
+
+/// A path for messages.
+pub fn shown(path: &Path) -> String {
+    format!("`{}`", path.display())
+}

@@ -1,0 +1,208 @@
+//! `metashot train`: meta-train a start, then compare it with the baselines.
+//!
+//! Deliberately not here: the outer loop, which is `metashot_meta::train`.
+
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context, Result};
+use metashot_autograd::{Params, Patterns, Value};
+use metashot_meta::{
+    AdamW, Event, LossError, OuterLoop, Schedule, Surroundings, TrainState, Workers, train,
+};
+use rand_chacha::{ChaCha8Rng, rand_core::SeedableRng};
+use serde_json::json;
+
+use super::{
+    print,
+    session::{Job, compare, shown, with_case},
+};
+use crate::{
+    args::TrainArgs,
+    cases::{Case, Half, Split},
+    learners::{Episodes, episode_seed, evaluate, meta_learner, training_loop},
+    progress::{Progress, say},
+    recipe::Recipe,
+    run_dir::{Earlier, RunDir, config_path, load_state},
+    score::summarize,
+};
+
+/// Trains and prints the table.
+pub fn run(args: &TrainArgs) -> Result<()> {
+    let overrides = &args.common.overrides;
+    let recipe = match (&args.out, args.resume) {
+        (Some(out), true) => Recipe::load(Some(&config_path(out)), overrides)
+            .with_context(|| format!("{} holds no run to go on with", shown(out)))?,
+        _ => Recipe::load(args.recipe.as_deref(), overrides)?,
+    };
+    if args.print_config {
+        return print(&recipe.to_toml()?);
+    }
+    let job = Train {
+        root: args
+            .out
+            .clone()
+            .unwrap_or_else(|| free_directory(args.recipe.as_deref())),
+        resume: args.resume,
+        earlier: if args.overwrite {
+            Earlier::Overwrite
+        } else {
+            Earlier::Refuse
+        },
+    };
+    with_case(&recipe, &args.common, job)
+}
+
+/// The first of `runs/NAME-1`, `runs/NAME-2` and so on that is not there yet.
+fn free_directory(recipe: Option<&Path>) -> PathBuf {
+    let name = recipe
+        .and_then(Path::file_stem)
+        .map_or("default".into(), |stem| stem.to_string_lossy());
+    let mut number = 1;
+    loop {
+        let path = PathBuf::from(format!("runs/{name}-{number}"));
+        if !path.exists() {
+            return path;
+        }
+        number += 1;
+    }
+}
+
+struct Train {
+    root: PathBuf,
+    resume: bool,
+    earlier: Earlier,
+}
+
+impl Job for Train {
+    fn run<C: Case>(self, case: &C, recipe: &Recipe, workers: &Workers) -> Result<()> {
+        let start = case.init(&mut ChaCha8Rng::seed_from_u64(recipe.seed))?;
+        let outer = outer_loop(recipe);
+        let saved = if self.resume {
+            load_state(&self.root)?
+        } else {
+            None
+        };
+        let (mut run, state) = match saved {
+            Some(state) => (RunDir::resume(&self.root, state.step)?, state),
+            None => {
+                let state = TrainState::new(start.clone(), &outer)?;
+                let earlier = if self.resume {
+                    Earlier::Overwrite
+                } else {
+                    self.earlier
+                };
+                (RunDir::create(&self.root, recipe, earlier)?, state)
+            }
+        };
+        say(&format!(
+            "{} parameters, {} threads, results in {}",
+            start.n_elements(),
+            workers.n_threads(),
+            shown(run.root())
+        ));
+        let mut progress = Progress::new("training", state.step, outer.schedule.total);
+        let state = meta_train(
+            case,
+            recipe,
+            workers,
+            &outer,
+            state,
+            &mut run,
+            &mut progress,
+        )?;
+        let minutes = progress.elapsed().as_secs_f64() / 60.0;
+        drop(progress);
+        say(&format!(
+            "trained in {minutes:.1} minutes, best validation score {:.2}",
+            state.best_score * 100.0
+        ));
+        let results = compare(case, recipe, workers, (&start, &state.best), minutes)?;
+        run.save_results(&results)?;
+        print(&results.table())
+    }
+}
+
+fn outer_loop(recipe: &Recipe) -> OuterLoop {
+    let outer = &recipe.outer;
+    OuterLoop {
+        schedule: Schedule {
+            peak: outer.lr,
+            warmup: outer.warmup_steps as u64,
+            total: outer.steps as u64,
+            floor: outer.lr_floor,
+        },
+        adamw: AdamW::new(outer.weight_decay),
+        clip_norm: if outer.clip_norm > 0.0 {
+            outer.clip_norm
+        } else {
+            f64::INFINITY
+        },
+        train: Patterns::new(outer.train.clone()),
+        validate_every: recipe.evaluation.every as u64,
+    }
+}
+
+fn meta_train<C: Case>(
+    case: &C,
+    recipe: &Recipe,
+    workers: &Workers,
+    outer: &OuterLoop,
+    state: TrainState,
+    run: &mut RunDir,
+    progress: &mut Progress,
+) -> Result<TrainState> {
+    let inner = training_loop(recipe);
+    let learner = meta_learner(recipe);
+    let n_tasks = recipe.outer.tasks_per_step as u64;
+    let seed = episode_seed(recipe.seed, Split::Train);
+    let validation = Episodes {
+        split: Split::Validation,
+        count: recipe.evaluation.validation_episodes as u64,
+        seed: recipe.seed,
+    };
+    let first = state.step;
+    let started = std::time::Instant::now();
+    let surroundings = Surroundings {
+        support: |task: &C::Task, params: &Params<Value>| case.loss(task, Half::Support, params),
+        query: |task: &C::Task, params: &Params<Value>| case.loss(task, Half::Query, params),
+        tasks: |step: u64| -> Result<Vec<C::Task>, LossError> {
+            Ok(workers.map(n_tasks, |task| {
+                case.task(Split::Train, seed, step * n_tasks + task)
+            })?)
+        },
+        validate: |params: &Params| -> Result<f64, LossError> {
+            let scores = evaluate(case, &learner, params, validation, workers, None)?;
+            Ok(summarize(&scores, recipe.seed).value)
+        },
+        observe: |event: Event<'_>| -> Result<(), LossError> {
+            match event {
+                Event::Step {
+                    step,
+                    loss,
+                    start_loss,
+                    grad_norm,
+                    lr,
+                } => {
+                    let rate =
+                        ((step + 1 - first) * n_tasks) as f64 / started.elapsed().as_secs_f64();
+                    run.log(&json!({
+                        "step": step, "loss": loss, "start_loss": start_loss, "grad_norm": grad_norm, "lr": lr,
+                        "tasks_per_second": rate,
+                    }))?;
+                    progress.step(step + 1, || format!("loss {loss:.4}  {rate:.1} tasks/s"));
+                }
+                Event::Validation { state, score } => {
+                    run.log(&json!({ "step": state.step - 1, "validation": score, "best": state.best_score }))?;
+                    run.save(state)?;
+                    progress.line(&format!(
+                        "step {}: validation score {:.2}",
+                        state.step,
+                        score * 100.0
+                    ));
+                }
+            }
+            Ok(())
+        },
+    };
+    Ok(train(state, (&inner, outer), workers, surroundings)?)
+}

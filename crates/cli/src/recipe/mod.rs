@@ -1,0 +1,358 @@
+//! The recipe of a run: every setting, in one TOML file, overridable flag by flag.
+//!
+//! A recipe is resolved before anything runs: defaults, then the file, then `--set` and the named flags. What is
+//! resolved is printed by `--print-config` and written beside the results. Deliberately not here: what a case does
+//! with its settings.
+
+mod overrides;
+mod paths;
+
+use std::path::Path;
+
+use anyhow::{Context, Result, bail, ensure};
+use serde::{Deserialize, Serialize};
+
+pub use overrides::Overrides;
+pub use paths::Paths;
+
+/// The recipe that `metashot train` runs when it is given none.
+pub const DEFAULT: &str = include_str!("../../../../recipes/default.toml");
+
+/// Every setting of a run.
+#[derive(Clone, Debug, Deserialize, Serialize)]
+#[serde(deny_unknown_fields)]
+pub struct Recipe {
+    /// Seeds the initial weights, the episodes and the bootstrap.
+    #[serde(default)]
+    pub seed: u64,
+    /// Where tensors live.
+    #[serde(default)]
+    pub device: DeviceKind,
+    /// How many tasks run side by side; 0 takes every core. The results do not depend on it.
+    #[serde(default)]
+    pub threads: usize,
+    /// Named-entity recognition: the data and the model.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ner: Option<Ner>,
+    /// Picture classification: the data and the model.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub pictures: Option<Pictures>,
+    /// The shape of an episode.
+    pub episodes: Episodes,
+    /// How a task is adapted to.
+    pub inner: Inner,
+    /// How the start is learned.
+    pub outer: Outer,
+    /// How it is measured.
+    pub evaluation: Evaluation,
+}
+
+/// A device.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, Serialize, clap::ValueEnum)]
+#[serde(rename_all = "lowercase")]
+pub enum DeviceKind {
+    /// The processor.
+    #[default]
+    Cpu,
+    /// The first NVIDIA GPU; needs a build with the feature `cuda`.
+    Cuda,
+    /// The first Apple GPU; needs a build with the feature `metal`.
+    Metal,
+}
+
+/// The data and the model of a tagger.
+#[derive(Clone, Debug, Deserialize, Serialize)]
+#[serde(deny_unknown_fields)]
+pub struct Ner {
+    /// Two-column BIO file whose entity types are trained on.
+    pub train: String,
+    /// Two-column BIO file for choosing the checkpoint.
+    pub validation: String,
+    /// Two-column BIO file with the types of the final table; none of them may be in `train`.
+    pub test: String,
+    /// How many of the training types are set aside for validation, where both files have the same types; 0 where
+    /// `validation` has types of its own.
+    #[serde(default)]
+    pub validation_types: usize,
+    /// A directory in Hugging Face layout, or the name of a hub model.
+    pub backbone: String,
+    /// Where the encoder's weights come from.
+    #[serde(default)]
+    pub init: Init,
+    /// Tokens a sentence may have, special tokens included; longer ones are left out of the episodes.
+    pub max_tokens: usize,
+    /// How entities become token labels.
+    #[serde(default)]
+    pub scheme: Scheme,
+    /// What an `I-` tag that continues no entity means.
+    #[serde(default)]
+    pub orphan: Orphan,
+}
+
+/// Where the encoder's weights come from.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Init {
+    /// The backbone's own weights.
+    #[default]
+    Pretrained,
+    /// Random weights in the backbone's shape.
+    Random,
+}
+
+/// How entities become token labels.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Scheme {
+    /// `B-` on an entity's first word, `I-` on the others.
+    #[default]
+    Bio,
+    /// `I-` on every word of an entity; neighbours of one type become one.
+    Io,
+}
+
+/// What an `I-` tag that continues no entity means.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Orphan {
+    /// The file is at fault.
+    #[default]
+    Reject,
+    /// It begins an entity.
+    Begin,
+}
+
+/// The data and the model of a picture classifier.
+#[derive(Clone, Debug, Deserialize, Serialize)]
+#[serde(deny_unknown_fields)]
+pub struct Pictures {
+    /// Omniglot's release zips, or one directory with a folder for each class.
+    pub data: Vec<String>,
+    /// Class lists of Vinyals et al. for Omniglot (`alphabet/character/rotNNN` lines): train, validation, test.
+    /// Empty for class folders, which are then split by `validation_classes` and `test_classes`.
+    #[serde(default)]
+    pub splits: Vec<String>,
+    /// Classes set aside for validation, drawn by the seed.
+    #[serde(default)]
+    pub validation_classes: usize,
+    /// Classes set aside for the final table, drawn by the seed.
+    #[serde(default)]
+    pub test_classes: usize,
+    /// Height and width that pictures are resized to.
+    pub size: usize,
+    /// 1 for grey, 3 for colour.
+    pub channels: usize,
+    /// Dark on light becomes light on dark.
+    pub invert: bool,
+    /// Filters of each of the four convolutions.
+    pub filters: usize,
+}
+
+/// The shape of an episode.
+#[derive(Clone, Copy, Debug, Deserialize, Serialize)]
+#[serde(deny_unknown_fields)]
+pub struct Episodes {
+    /// Classes, or entity types.
+    pub n_way: usize,
+    /// Examples of each in the support set; for entities between K and 2K.
+    pub k_shot: usize,
+    /// Examples of each in the query set of training; for entities between K and 2K.
+    pub n_query: usize,
+    /// The same for the final table.
+    pub test_n_query: usize,
+}
+
+/// How a task is adapted to.
+#[derive(Clone, Debug, Deserialize, Serialize)]
+#[serde(deny_unknown_fields)]
+pub struct Inner {
+    /// Gradient steps on the support set during training.
+    pub steps: usize,
+    /// Gradient steps during evaluation.
+    pub test_steps: usize,
+    /// The length of a step.
+    pub lr: f64,
+    /// Names of the parameters that adapt: dotted paths, `*` for any run of characters, `!` to take away.
+    pub adapt: Vec<String>,
+    /// Whether the meta-gradient goes through the inner gradients.
+    pub order: MetaOrder,
+}
+
+/// Whether the meta-gradient goes through the inner gradients.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, Serialize, clap::ValueEnum)]
+#[serde(rename_all = "lowercase")]
+pub enum MetaOrder {
+    /// It does: MAML.
+    Exact,
+    /// They count as constants: first-order MAML.
+    First,
+}
+
+/// How the start is learned.
+#[derive(Clone, Debug, Deserialize, Serialize)]
+#[serde(deny_unknown_fields)]
+pub struct Outer {
+    /// Updates of the start.
+    pub steps: usize,
+    /// Tasks whose losses are averaged for one update.
+    pub tasks_per_step: usize,
+    /// The learning rate of AdamW after the warm-up.
+    pub lr: f64,
+    /// Updates over which it rises from zero; from there it falls to `lr_floor` at the last one.
+    pub warmup_steps: usize,
+    /// What the learning rate falls to, as a share of `lr`.
+    pub lr_floor: f64,
+    /// Decoupled weight decay; biases and normalisations are left out.
+    pub weight_decay: f64,
+    /// The largest norm of a meta-gradient; 0 for any.
+    pub clip_norm: f64,
+    /// Names of the parameters that are trained, as in `inner.adapt`.
+    pub train: Vec<String>,
+}
+
+/// How the start is measured.
+#[derive(Clone, Debug, Deserialize, Serialize)]
+#[serde(deny_unknown_fields)]
+pub struct Evaluation {
+    /// Updates between two validations.
+    pub every: usize,
+    /// Episodes of one validation.
+    pub validation_episodes: usize,
+    /// Episodes of the final table.
+    pub test_episodes: usize,
+    /// Learning rates that fine-tuning chooses from on the validation classes.
+    pub finetune_lr: Vec<f64>,
+    /// Numbers of steps that fine-tuning chooses from on the validation classes.
+    pub finetune_steps: Vec<usize>,
+}
+
+impl Recipe {
+    /// Resolves a recipe from TOML text and what overrides it.
+    ///
+    /// # Errors
+    /// An unknown key, a value of the wrong type or out of range.
+    pub fn resolve(text: &str, name: &str, overrides: &Overrides) -> Result<Self> {
+        let mut table: toml::Table = text
+            .parse()
+            .with_context(|| format!("`{name}` is not a TOML file"))?;
+        overrides.apply(&mut table)?;
+        let recipe: Self = table
+            .try_into()
+            .with_context(|| format!("`{name}` is not a recipe"))?;
+        recipe
+            .validate()
+            .with_context(|| format!("`{name}` is not a recipe that can run"))?;
+        Ok(recipe)
+    }
+
+    /// Reads the recipe of a file, or the embedded default.
+    ///
+    /// # Errors
+    /// As [`Recipe::resolve`], and a file that cannot be read.
+    pub fn load(path: Option<&Path>, overrides: &Overrides) -> Result<Self> {
+        match path {
+            None => Self::resolve(DEFAULT, "the default recipe", overrides),
+            Some(path) => {
+                let text = std::fs::read_to_string(path)
+                    .with_context(|| format!("failed to read the recipe `{}`", path.display()))?;
+                Self::resolve(&text, &path.display().to_string(), overrides)
+            }
+        }
+    }
+
+    /// The recipe as TOML.
+    ///
+    /// # Errors
+    /// When a value has no TOML form.
+    pub fn to_toml(&self) -> Result<String> {
+        Ok(toml::to_string(self)?)
+    }
+
+    fn validate(&self) -> Result<()> {
+        ensure!(
+            self.ner.is_some() != self.pictures.is_some(),
+            "expected exactly one of the tables `[ner]` and `[pictures]`"
+        );
+        let positive = [
+            ("episodes.n_way", self.episodes.n_way),
+            ("episodes.k_shot", self.episodes.k_shot),
+            ("episodes.n_query", self.episodes.n_query),
+            ("episodes.test_n_query", self.episodes.test_n_query),
+            ("outer.steps", self.outer.steps),
+            ("outer.tasks_per_step", self.outer.tasks_per_step),
+            ("evaluation.every", self.evaluation.every),
+            (
+                "evaluation.validation_episodes",
+                self.evaluation.validation_episodes,
+            ),
+            ("evaluation.test_episodes", self.evaluation.test_episodes),
+        ];
+        for (key, value) in positive {
+            ensure!(value > 0, "`{key}` must be at least 1, found 0");
+        }
+        let rates = [("inner.lr", self.inner.lr), ("outer.lr", self.outer.lr)];
+        for (key, value) in rates.into_iter().chain(
+            self.evaluation
+                .finetune_lr
+                .iter()
+                .map(|&lr| ("evaluation.finetune_lr", lr)),
+        ) {
+            ensure!(
+                value.is_finite() && value > 0.0,
+                "`{key}` must be a positive number, found `{value}`"
+            );
+        }
+        for (key, value) in [
+            ("outer.weight_decay", self.outer.weight_decay),
+            ("outer.clip_norm", self.outer.clip_norm),
+        ] {
+            ensure!(
+                value.is_finite() && value >= 0.0,
+                "`{key}` must not be negative, found `{value}`"
+            );
+        }
+        ensure!(
+            (0.0..=1.0).contains(&self.outer.lr_floor),
+            "`outer.lr_floor` must be between 0 and 1"
+        );
+        ensure!(
+            self.outer.warmup_steps <= self.outer.steps,
+            "`outer.warmup_steps` must be at most `outer.steps` ({}), found {}",
+            self.outer.steps,
+            self.outer.warmup_steps
+        );
+        ensure!(
+            self.episodes.n_way >= 2 || self.ner.is_some(),
+            "`episodes.n_way` must be at least 2, found 1"
+        );
+        if let Some(pictures) = &self.pictures {
+            ensure!(
+                [1, 3].contains(&pictures.channels),
+                "`pictures.channels` must be 1 or 3, found {}",
+                pictures.channels
+            );
+            ensure!(
+                pictures.size > 0 && pictures.filters > 0,
+                "`pictures.size` and `pictures.filters` must be at least 1"
+            );
+            match pictures.splits.len() {
+                0 => ensure!(
+                    pictures.validation_classes > 0 && pictures.test_classes > 0,
+                    "without `pictures.splits`, `pictures.validation_classes` and `pictures.test_classes` must be at least 1"
+                ),
+                3 => {}
+                n => bail!(
+                    "`pictures.splits` must name three files (train, validation, test), found {n}"
+                ),
+            }
+        }
+        if let Some(ner) = &self.ner {
+            ensure!(
+                ner.max_tokens >= 3,
+                "`ner.max_tokens` must be at least 3, found {}",
+                ner.max_tokens
+            );
+        }
+        Ok(())
+    }
+}
