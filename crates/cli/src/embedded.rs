@@ -26,7 +26,7 @@ const FILES: [(&str, &[u8]); 6] = files![
 ///
 /// # Errors
 /// When the directory cannot be made or written.
-pub fn unpack() -> Result<TempDir> {
+pub(crate) fn unpack() -> Result<TempDir> {
     let directory = tempfile::tempdir().context("failed to make a temporary directory")?;
     for (name, content) in FILES {
         write(&directory.path().join(name), content)?;

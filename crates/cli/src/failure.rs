@@ -23,22 +23,20 @@ pub fn report(error: &anyhow::Error) -> ExitCode {
 }
 
 fn render(error: &anyhow::Error) -> String {
-    let mut text = String::new();
+    let mut lines: Vec<String> = Vec::new();
     let mut last = String::new();
-    for (depth, cause) in error.chain().enumerate() {
+    for cause in error.chain() {
         let message = cause.to_string();
-        // Some libraries repeat their cause's text in their own.
-        if depth == 0 {
-            text.push_str(&format!("error: {message}\n"));
+        if lines.is_empty() {
+            lines.push(format!("error: {message}\n"));
         } else if !last.ends_with(&message) {
-            text.push_str(&format!(
-                "  caused by: {}\n",
-                message.trim_end().replace('\n', "\n    ")
-            ));
+            // Some libraries repeat their cause's text in their own.
+            let indented = message.trim_end().replace('\n', "\n    ");
+            lines.push(format!("  caused by: {indented}\n"));
         }
         last = message;
     }
-    text
+    lines.concat()
 }
 
 #[cfg(test)]

@@ -15,7 +15,7 @@ use crate::{
 
 /// How a task is learned from a start.
 #[derive(Clone, Debug)]
-pub enum Learner {
+pub(crate) enum Learner {
     /// Gradient descent on the support set.
     Descend(InnerLoop),
     /// The nearest class mean of the start's embeddings.
@@ -24,7 +24,7 @@ pub enum Learner {
 
 impl Learner {
     /// The start as it is.
-    pub fn none() -> Self {
+    pub(crate) fn none() -> Self {
         Self::Descend(InnerLoop {
             steps: 0,
             lr: 0.0,
@@ -34,7 +34,7 @@ impl Learner {
     }
 
     /// Fine-tuning of all parameters.
-    pub fn fine_tune(lr: f64, steps: usize) -> Self {
+    pub(crate) fn fine_tune(lr: f64, steps: usize) -> Self {
         Self::Descend(InnerLoop {
             steps,
             lr,
@@ -47,7 +47,7 @@ impl Learner {
     ///
     /// # Errors
     /// When the loss is not finite or the model does not fit its input.
-    pub fn run<C: Case>(&self, case: &C, start: &Params, task: &C::Task) -> Result<Score> {
+    pub(crate) fn run<C: Case>(&self, case: &C, start: &Params, task: &C::Task) -> Result<Score> {
         match self {
             Self::Prototypes => case.score_prototypes(task, start),
             Self::Descend(inner) if inner.steps == 0 => case.score(task, start),
@@ -60,7 +60,7 @@ impl Learner {
 }
 
 /// The inner loop of meta-training.
-pub fn training_loop(recipe: &Recipe) -> InnerLoop {
+pub(crate) fn training_loop(recipe: &Recipe) -> InnerLoop {
     let order = match recipe.inner.order {
         MetaOrder::Exact => Order::Higher,
         MetaOrder::First => Order::First,
@@ -75,7 +75,7 @@ pub fn training_loop(recipe: &Recipe) -> InnerLoop {
 }
 
 /// The learner that the meta-learned start is used with.
-pub fn meta_learner(recipe: &Recipe) -> Learner {
+pub(crate) fn meta_learner(recipe: &Recipe) -> Learner {
     Learner::Descend(InnerLoop {
         steps: recipe.inner.test_steps,
         order: Order::First,
@@ -84,7 +84,7 @@ pub fn meta_learner(recipe: &Recipe) -> Learner {
 }
 
 /// The seed of a split's episodes: another one for each split.
-pub fn episode_seed(seed: u64, split: Split) -> u64 {
+pub(crate) fn episode_seed(seed: u64, split: Split) -> u64 {
     let salt = match split {
         Split::Train => 1,
         Split::Validation => 2,
@@ -96,7 +96,7 @@ pub fn episode_seed(seed: u64, split: Split) -> u64 {
 
 /// Which episodes a learner is measured on.
 #[derive(Clone, Copy)]
-pub struct Episodes {
+pub(crate) struct Episodes {
     /// Their classes.
     pub split: Split,
     /// How many; the first of the seed.
@@ -109,7 +109,7 @@ pub struct Episodes {
 ///
 /// # Errors
 /// The first episode's error, with its number.
-pub fn evaluate<C: Case>(
+pub(crate) fn evaluate<C: Case>(
     case: &C,
     learner: &Learner,
     start: &Params,
@@ -141,7 +141,7 @@ pub fn evaluate<C: Case>(
 ///
 /// # Errors
 /// When no setting gives finite losses.
-pub fn choose_fine_tuning<C: Case>(
+pub(crate) fn choose_fine_tuning<C: Case>(
     case: &C,
     start: &Params,
     recipe: &Recipe,

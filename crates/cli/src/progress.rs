@@ -10,7 +10,7 @@ use std::{
 use indicatif::{ProgressBar, ProgressStyle};
 
 /// Shows how far something has come.
-pub struct Progress {
+pub(crate) struct Progress {
     what: &'static str,
     total: u64,
     bar: Option<ProgressBar>,
@@ -24,7 +24,7 @@ const LINE_EVERY: Duration = Duration::from_secs(10);
 
 impl Progress {
     /// Starts at `first` of `total` steps.
-    pub fn new(what: &'static str, first: u64, total: u64) -> Self {
+    pub(crate) fn new(what: &'static str, first: u64, total: u64) -> Self {
         let bar = stderr().is_terminal().then(|| {
             let style =
                 ProgressStyle::with_template("{prefix} {bar:30} {pos}/{len}  {msg}  {eta} left");
@@ -46,7 +46,7 @@ impl Progress {
     }
 
     /// Shows that `done` steps are done.
-    pub fn step(&mut self, done: u64, message: impl FnOnce() -> String) {
+    pub(crate) fn step(&mut self, done: u64, message: impl FnOnce() -> String) {
         if let Some(bar) = &self.bar {
             bar.set_position(done);
             bar.set_message(message());
@@ -65,7 +65,7 @@ impl Progress {
     }
 
     /// Shows a line that stays.
-    pub fn line(&self, text: &str) {
+    pub(crate) fn line(&self, text: &str) {
         match &self.bar {
             Some(bar) => bar.println(text),
             None => say(text),
@@ -73,7 +73,7 @@ impl Progress {
     }
 
     /// How long it has taken since [`Progress::new`].
-    pub fn elapsed(&self) -> Duration {
+    pub(crate) fn elapsed(&self) -> Duration {
         self.started.elapsed()
     }
 }
@@ -87,7 +87,7 @@ impl Drop for Progress {
 }
 
 /// Writes a line to stderr.
-pub fn say(text: &str) {
+pub(crate) fn say(text: &str) {
     // Progress is a courtesy: where stderr is closed the run goes on.
     let _ = writeln!(stderr(), "{text}");
 }

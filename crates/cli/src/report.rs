@@ -7,7 +7,7 @@ use serde::Serialize;
 
 /// One learner's result.
 #[derive(Clone, Debug, Serialize)]
-pub struct Row {
+pub(crate) struct Row {
     /// What the learner is.
     pub learner: String,
     /// The score, between 0 and 1.
@@ -20,7 +20,7 @@ pub struct Row {
 
 impl Row {
     /// A row of the table.
-    pub fn new(learner: impl Into<String>, interval: Interval) -> Self {
+    pub(crate) fn new(learner: impl Into<String>, interval: Interval) -> Self {
         let Interval { value, low, high } = interval;
         Self {
             learner: learner.into(),
@@ -33,7 +33,7 @@ impl Row {
 
 /// The results of a run.
 #[derive(Clone, Debug, Serialize)]
-pub struct Results {
+pub(crate) struct Results {
     /// What was measured.
     pub metric: &'static str,
     /// The shape of the episodes.
@@ -54,29 +54,32 @@ pub struct Results {
 
 impl Results {
     /// The results as a table of text.
-    pub fn table(&self) -> String {
+    pub(crate) fn table(&self) -> String {
         let width = self
             .rows
             .iter()
             .map(|row| row.learner.chars().count())
             .max()
             .unwrap_or(0);
-        let mut text = format!(
+        let title = format!(
             "{}, {} test episodes of classes never seen in training (seed {})\n\n",
             self.episodes, self.n_episodes, self.seed
         );
-        text += &format!("{:width$}  {:>8}  95 % interval\n", "learner", self.metric);
-        for Row {
-            learner,
-            value,
-            low,
-            high,
-        } in &self.rows
-        {
+        let header = format!("{:width$}  {:>8}  95 % interval\n", "learner", self.metric);
+        let row = |row: &Row| {
+            let Row {
+                learner,
+                value,
+                low,
+                high,
+            } = row;
             let [value, low, high] = [value, low, high].map(|share| share * 100.0);
-            text += &format!("{learner:width$}  {value:>8.2}  [{low:.2}, {high:.2}]\n");
-        }
-        text
+            format!("{learner:width$}  {value:>8.2}  [{low:.2}, {high:.2}]\n")
+        };
+        [title, header]
+            .into_iter()
+            .chain(self.rows.iter().map(row))
+            .collect()
     }
 }
 

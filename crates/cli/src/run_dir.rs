@@ -21,7 +21,7 @@ use serde_json::Value as Json;
 use crate::recipe::Recipe;
 
 /// A run directory.
-pub struct RunDir {
+pub(crate) struct RunDir {
     root: PathBuf,
     metrics: File,
 }
@@ -34,7 +34,7 @@ const RESULTS: &str = "results.json";
 
 /// What a directory may hold of an earlier run.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Earlier {
+pub(crate) enum Earlier {
     /// It must not be there.
     Refuse,
     /// It is replaced.
@@ -46,7 +46,7 @@ impl RunDir {
     ///
     /// # Errors
     /// When there is an earlier run that must not be replaced, or nothing can be written.
-    pub fn create(root: &Path, recipe: &Recipe, earlier: Earlier) -> Result<Self> {
+    pub(crate) fn create(root: &Path, recipe: &Recipe, earlier: Earlier) -> Result<Self> {
         if root.join(CONFIG).exists() {
             if earlier == Earlier::Refuse {
                 bail!(
@@ -70,7 +70,7 @@ impl RunDir {
     ///
     /// # Errors
     /// When there is no run, or its files cannot be read.
-    pub fn resume(root: &Path, step: u64) -> Result<Self> {
+    pub(crate) fn resume(root: &Path, step: u64) -> Result<Self> {
         let path = root.join(METRICS);
         let text = fs::read_to_string(&path)
             .with_context(|| format!("failed to read `{}`", path.display()))?;
@@ -100,7 +100,7 @@ impl RunDir {
     }
 
     /// The directory.
-    pub fn root(&self) -> &Path {
+    pub(crate) fn root(&self) -> &Path {
         &self.root
     }
 
@@ -108,7 +108,7 @@ impl RunDir {
     ///
     /// # Errors
     /// When it cannot be written.
-    pub fn log(&mut self, entry: &impl Serialize) -> Result<()> {
+    pub(crate) fn log(&mut self, entry: &impl Serialize) -> Result<()> {
         let line = serde_json::to_string(entry)? + "\n";
         self.metrics
             .write_all(line.as_bytes())
@@ -119,7 +119,7 @@ impl RunDir {
     ///
     /// # Errors
     /// When it cannot be written; what was there before is then still there.
-    pub fn save(&self, state: &TrainState) -> Result<()> {
+    pub(crate) fn save(&self, state: &TrainState) -> Result<()> {
         let metadata: Metadata = [
             ("step".to_owned(), state.step.to_string()),
             (
@@ -156,7 +156,7 @@ impl RunDir {
     ///
     /// # Errors
     /// When they cannot be written.
-    pub fn save_results(&self, results: &impl Serialize) -> Result<()> {
+    pub(crate) fn save_results(&self, results: &impl Serialize) -> Result<()> {
         let text = serde_json::to_string_pretty(results)? + "\n";
         Ok(replace_file(&self.root.join(RESULTS), |file| {
             file.write_all(text.as_bytes())
@@ -165,7 +165,7 @@ impl RunDir {
 }
 
 /// The settings of a run.
-pub fn config_path(root: &Path) -> PathBuf {
+pub(crate) fn config_path(root: &Path) -> PathBuf {
     root.join(CONFIG)
 }
 
@@ -173,7 +173,7 @@ pub fn config_path(root: &Path) -> PathBuf {
 ///
 /// # Errors
 /// When there is none or it cannot be read.
-pub fn load_best(root: &Path) -> Result<Params> {
+pub(crate) fn load_best(root: &Path) -> Result<Params> {
     Ok(load_params(&root.join(BEST))?.0)
 }
 
@@ -181,7 +181,7 @@ pub fn load_best(root: &Path) -> Result<Params> {
 ///
 /// # Errors
 /// When the checkpoint cannot be read.
-pub fn load_state(root: &Path) -> Result<Option<TrainState>> {
+pub(crate) fn load_state(root: &Path) -> Result<Option<TrainState>> {
     let path = root.join(STATE);
     if !path.exists() {
         return Ok(None);

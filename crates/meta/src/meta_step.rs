@@ -50,7 +50,7 @@ impl Workers {
         let f = &f;
         let outcomes: Vec<Result<R, E>> = self
             .pool
-            .install(|| (0..count).into_par_iter().map(|index| f(index)).collect());
+            .install(|| (0..count).into_par_iter().map(f).collect());
         outcomes.into_iter().collect()
     }
 }

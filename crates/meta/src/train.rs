@@ -166,7 +166,7 @@ where
         };
         observe(event).map_err(Error::Caller)?;
 
-        if state.step % outer.validate_every == 0 || state.step == outer.schedule.total {
+        if state.step.is_multiple_of(outer.validate_every) || state.step == outer.schedule.total {
             let score = validate(&state.params)
                 .map_err(Error::Caller)
                 .map_err(at_step)?;

@@ -12,7 +12,7 @@ use super::{
 
 /// How the rows and columns of `(tokens, hidden)` divide into sentences and heads.
 #[derive(Clone, Copy)]
-pub(crate) struct Heads<'a> {
+pub(crate) struct Tiling<'a> {
     pub(crate) lengths: &'a [usize],
     pub(crate) n_heads: usize,
     pub(crate) hidden: usize,
@@ -30,7 +30,7 @@ struct Tile {
     square: usize,
 }
 
-impl<'a> Heads<'a> {
+impl<'a> Tiling<'a> {
     /// How many probabilities there are.
     pub(crate) fn n_probabilities(self) -> usize {
         self.lengths
@@ -108,7 +108,7 @@ impl Tile {
 }
 
 /// The output and the probabilities.
-pub(crate) fn forward<T: Float>(q: &[T], k: &[T], v: &[T], heads: Heads<'_>) -> (Vec<T>, Vec<T>) {
+pub(crate) fn forward<T: Float>(q: &[T], k: &[T], v: &[T], heads: Tiling<'_>) -> (Vec<T>, Vec<T>) {
     let mut out = vec![T::default(); q.len()];
     let mut p = vec![T::default(); heads.n_probabilities()];
     for tile in heads.tiles() {
@@ -125,7 +125,7 @@ pub(crate) fn backward<T: Float>(
     [q, k, v]: [&[T]; 3],
     p: &[T],
     g: &[T],
-    heads: Heads<'_>,
+    heads: Tiling<'_>,
 ) -> (Vec<T>, Vec<T>, Vec<T>) {
     let zeros = || vec![T::default(); q.len()];
     let (mut dq, mut dk, mut dv) = (zeros(), zeros(), zeros());
@@ -152,7 +152,7 @@ pub(crate) fn backward_twice<T: Float>(
     p: &[T],
     g: &[T],
     [a, b, c]: [&[T]; 3],
-    heads: Heads<'_>,
+    heads: Tiling<'_>,
 ) -> [Vec<T>; 4] {
     let zeros = || vec![T::default(); q.len()];
     let [mut eq, mut ek, mut ev, mut eg] = [zeros(), zeros(), zeros(), zeros()];

@@ -194,8 +194,11 @@ pub(crate) fn backward_twice<T: Float>(
         },
     );
     let n_values = T::of(shape.n_values() as f64);
+    let scale = T::of(1.0 / shape.n_values() as f64);
     for sums in [&mut p_mean, &mut m, &mut h_mean, &mut k, &mut hp] {
-        sums.iter_mut().for_each(|sum| *sum = *sum / n_values);
+        for sum in sums.iter_mut() {
+            *sum *= scale;
+        }
     }
     let per_channel = |f: &dyn Fn(usize) -> T| -> Vec<T> { (0..n).map(f).collect() };
     let slope = per_channel(&|c| gamma[c] * r[c]);
@@ -264,7 +267,9 @@ fn moments<T: Float>(x: &[T], shape: Shape, eps: T) -> Moments<T> {
     let n = shape.channels;
     let scale = T::of(1.0 / shape.n_values() as f64);
     let mut mean = super::reduce::sums(x, n);
-    mean.iter_mut().for_each(|mean| *mean *= scale);
+    for mean in &mut mean {
+        *mean *= scale;
+    }
     let mut r = vec![T::default(); n];
     for row in x.chunks_exact(n) {
         cut!(n; row, mean);
@@ -273,7 +278,8 @@ fn moments<T: Float>(x: &[T], shape: Shape, eps: T) -> Moments<T> {
             r[c] += (row[c] - mean[c]) * (row[c] - mean[c]);
         }
     }
-    r.iter_mut()
-        .for_each(|r| *r = T::of(1.0) / (*r * scale + eps).sqrt_());
+    for r in &mut r {
+        *r = T::of(1.0) / (*r * scale + eps).sqrt_();
+    }
     Moments { mean, r }
 }

@@ -3,6 +3,11 @@
 //! A kernel runs on the calling thread alone: parallelism belongs to whoever owns independent tasks, and the number
 //! of threads can then never change a bit. Deliberately not here: gradients and graphs.
 
+#![expect(
+    clippy::inline_always,
+    reason = "only what is inlined is compiled with the vector instructions of its caller"
+)]
+
 pub(crate) mod attention;
 pub(crate) mod block;
 pub(crate) mod conv;

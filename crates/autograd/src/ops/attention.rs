@@ -11,7 +11,7 @@ use super::fused::{Fused, apply};
 use crate::{
     error::{Error, Result},
     kernels::{
-        attention::{self as kernel, Heads},
+        attention::{self as kernel, Tiling},
         for_float, tensor, with_slices,
     },
     value::Value,
@@ -62,8 +62,8 @@ pub(crate) struct Attention {
 }
 
 impl Attention {
-    fn heads(&self, like: &Tensor) -> Heads<'_> {
-        Heads {
+    fn heads(&self, like: &Tensor) -> Tiling<'_> {
+        Tiling {
             lengths: &self.lengths,
             n_heads: self.n_heads,
             hidden: like.dims()[1],

@@ -2,6 +2,12 @@
 //!
 //! Not here: kernels against their definitions, which need the inside (`ops::fused::tests`).
 
+#![expect(
+    clippy::unwrap_used,
+    clippy::float_cmp,
+    reason = "a test that fails says where; exact results are compared exactly"
+)]
+
 mod graph;
 mod ops;
 mod wide;

@@ -8,7 +8,7 @@ use super::print;
 use crate::{args::DownloadArgs, commands::session::fetch};
 
 /// Prints the directory the model is in.
-pub fn run(args: &DownloadArgs) -> Result<()> {
+pub(super) fn run(args: &DownloadArgs) -> Result<()> {
     let directory = fetch(&args.model, args.revision.as_deref())?;
     print(&format!("{}\n", directory.display()))
 }

@@ -20,7 +20,7 @@ use crate::{
 };
 
 /// Prints the table.
-pub fn run(args: &EvalArgs) -> Result<()> {
+pub(super) fn run(args: &EvalArgs) -> Result<()> {
     let recipe = Recipe::load(Some(&config_path(&args.run)), &args.common.overrides)
         .with_context(|| format!("`{}` is not a run directory", args.run.display()))?;
     with_case(

@@ -21,7 +21,7 @@ use crate::{
 };
 
 /// Something to do with a case, whichever it is.
-pub trait Job {
+pub(super) trait Job {
     /// Does it.
     ///
     /// # Errors
@@ -30,7 +30,7 @@ pub trait Job {
 }
 
 /// Opens the case of a recipe and does a job with it.
-pub fn with_case(recipe: &Recipe, common: &Common, job: impl Job) -> Result<()> {
+pub(super) fn with_case(recipe: &Recipe, common: &Common, job: impl Job) -> Result<()> {
     let device = device::open(recipe.device)?;
     let workers = Workers::new(recipe.threads)?;
     let embedded = embedded::unpack()?;
@@ -56,7 +56,7 @@ pub fn with_case(recipe: &Recipe, common: &Common, job: impl Job) -> Result<()> 
 }
 
 /// The local directory of a hub model, fetched if it is not in the cache.
-pub fn fetch(model: &str, revision: Option<&str>) -> Result<PathBuf> {
+pub(super) fn fetch(model: &str, revision: Option<&str>) -> Result<PathBuf> {
     let hub = Hub::from_env()?;
     let mut progress: Option<(String, Progress)> = None;
     let mut show = |fetched: Fetched<'_>| {
@@ -84,7 +84,7 @@ pub fn fetch(model: &str, revision: Option<&str>) -> Result<PathBuf> {
 }
 
 /// Compares the meta-learned start with the baselines on the test episodes.
-pub fn compare<C: Case>(
+pub(super) fn compare<C: Case>(
     case: &C,
     recipe: &Recipe,
     workers: &Workers,
@@ -143,6 +143,6 @@ pub fn compare<C: Case>(
 }
 
 /// A path for messages.
-pub fn shown(path: &Path) -> String {
+pub(super) fn shown(path: &Path) -> String {
     format!("`{}`", path.display())
 }

@@ -27,7 +27,7 @@ use crate::{
 };
 
 /// Trains and prints the table.
-pub fn run(args: &TrainArgs) -> Result<()> {
+pub(super) fn run(args: &TrainArgs) -> Result<()> {
     let overrides = &args.common.overrides;
     let recipe = match (&args.out, args.resume) {
         (Some(out), true) => Recipe::load(Some(&config_path(out)), overrides)
@@ -82,17 +82,16 @@ impl Job for Train {
         } else {
             None
         };
-        let (mut run, state) = match saved {
-            Some(state) => (RunDir::resume(&self.root, state.step)?, state),
-            None => {
-                let state = TrainState::new(start.clone(), &outer)?;
-                let earlier = if self.resume {
-                    Earlier::Overwrite
-                } else {
-                    self.earlier
-                };
-                (RunDir::create(&self.root, recipe, earlier)?, state)
-            }
+        let (mut run, state) = if let Some(state) = saved {
+            (RunDir::resume(&self.root, state.step)?, state)
+        } else {
+            let state = TrainState::new(start.clone(), &outer)?;
+            let earlier = if self.resume {
+                Earlier::Overwrite
+            } else {
+                self.earlier
+            };
+            (RunDir::create(&self.root, recipe, earlier)?, state)
         };
         say(&format!(
             "{} parameters, {} threads, results in {}",

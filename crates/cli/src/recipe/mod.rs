@@ -196,7 +196,7 @@ pub struct Outer {
     pub steps: usize,
     /// Tasks whose losses are averaged for one update.
     pub tasks_per_step: usize,
-    /// The learning rate of AdamW after the warm-up.
+    /// The learning rate of `AdamW` after the warm-up.
     pub lr: f64,
     /// Updates over which it rises from zero; from there it falls to `lr_floor` at the last one.
     pub warmup_steps: usize,

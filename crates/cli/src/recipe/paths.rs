@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use anyhow::{Result, bail};
 
 /// What stands before the name of a file that is part of the program.
-pub const EMBEDDED: &str = "embedded:";
+pub(super) const EMBEDDED: &str = "embedded:";
 
 /// Finds the files of a recipe: as they are named, or below a data directory.
 #[derive(Clone, Debug, Default)]

@@ -1,4 +1,4 @@
-//! AdamW: Adam with decoupled weight decay.
+//! `AdamW`: Adam with decoupled weight decay.
 //!
 //! Not here: the learning rate over time (`schedule`).
 
@@ -6,11 +6,11 @@ use metashot_autograd::{Params, Patterns, Value};
 
 use crate::error::Result;
 
-/// The settings of AdamW.
+/// The settings of `AdamW`.
 ///
 /// # Source
 /// Loshchilov and Hutter 2019, "Decoupled weight decay regularization", algorithm 2 (the decay is multiplied by the
-/// learning rate, as in PyTorch); Kingma and Ba 2015 for the moments.
+/// learning rate, as in `PyTorch`); Kingma and Ba 2015 for the moments.
 #[derive(Clone, Debug)]
 pub struct AdamW {
     /// The decay of the first moment.
@@ -25,7 +25,7 @@ pub struct AdamW {
     pub no_decay: Patterns,
 }
 
-/// What AdamW remembers.
+/// What `AdamW` remembers.
 #[derive(Clone, Debug)]
 pub struct AdamWState {
     /// Updates done.

@@ -1,0 +1,59 @@
+//! Counts of entities and intervals.
+
+use metashot_meta::{EntityCounts, bootstrap, mean_interval};
+
+#[test]
+fn entities_are_right_only_as_a_whole() {
+    let check = |gold: &[(usize, usize, usize)],
+                 predicted: &[(usize, usize, usize)],
+                 expected: [usize; 3]| {
+        let counts = EntityCounts::compare(gold, predicted);
+        assert_eq!(
+            [counts.n_correct, counts.n_predicted, counts.n_gold],
+            expected
+        );
+    };
+    check(&[(0, 1, 3)], &[(0, 1, 3)], [1, 1, 1]);
+    check(&[(0, 1, 3)], &[(0, 1, 2)], [0, 1, 1]);
+    check(&[(0, 1, 3)], &[(1, 1, 3)], [0, 1, 1]);
+    check(&[(0, 1, 3), (1, 4, 5)], &[(1, 4, 5)], [1, 1, 2]);
+    check(&[], &[], [0, 0, 0]);
+}
+
+#[test]
+fn micro_f1_adds_counts_before_it_divides() {
+    let mut counts = EntityCounts {
+        n_correct: 1,
+        n_predicted: 2,
+        n_gold: 4,
+    };
+    counts += EntityCounts {
+        n_correct: 2,
+        n_predicted: 2,
+        n_gold: 2,
+    };
+    assert_eq!(
+        (counts.precision(), counts.recall(), counts.f1()),
+        (0.75, 0.5, 0.6)
+    );
+    assert_eq!(EntityCounts::default().f1(), 0.0);
+}
+
+#[test]
+fn intervals_follow_their_formulas() {
+    let interval = mean_interval(&[0.0, 1.0, 1.0, 0.0]);
+    assert_eq!(interval.value, 0.5);
+    assert!((interval.half_width() - 1.96 * (1.0f64 / 3.0 / 4.0).sqrt()).abs() < 1e-15);
+    assert_eq!(mean_interval(&[0.7]).high, f64::INFINITY);
+}
+
+#[test]
+fn the_bootstrap_agrees_with_the_formula_on_a_mean() {
+    let values: Vec<f64> = (0..400).map(|i| f64::from(i % 7)).collect();
+    let mean = |values: &[f64]| values.iter().sum::<f64>() / values.len() as f64;
+    let found = bootstrap(&values, 2000, 1, mean);
+    let expected = mean_interval(&values);
+    assert_eq!(found.value, expected.value);
+    assert!((found.half_width() / expected.half_width() - 1.0).abs() < 0.1);
+    assert_eq!(found, bootstrap(&values, 2000, 1, mean));
+}

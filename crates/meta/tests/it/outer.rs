@@ -1,0 +1,159 @@
+//! The outer loop: the same bits at any number of threads and after a resume, and that it learns.
+
+use metashot_autograd::{Order, Params, Patterns, Value};
+use metashot_meta::{
+    AdamW, Event, InnerLoop, LossError, OuterLoop, Schedule, Surroundings, TrainState, Workers,
+    meta_gradient, train,
+};
+
+use crate::sinusoid::{Wave, start};
+
+fn inner() -> InnerLoop {
+    InnerLoop {
+        steps: 2,
+        lr: 0.05,
+        adapt: Patterns::all(),
+        order: Order::Higher,
+    }
+}
+
+fn outer(total: u64) -> OuterLoop {
+    OuterLoop {
+        schedule: Schedule {
+            peak: 5e-3,
+            warmup: 5,
+            total,
+            floor: 0.1,
+        },
+        adamw: AdamW::new(0.01),
+        clip_norm: 10.0,
+        train: Patterns::all(),
+        validate_every: 5,
+    }
+}
+
+fn waves(seed: u64, first: u64, count: u64) -> Vec<Wave> {
+    (first..first + count)
+        .map(|index| Wave::new(seed, index))
+        .collect()
+}
+
+/// The mean query loss after adapting, over waves that training does not see.
+fn held_out(params: &Params, workers: &Workers) -> f64 {
+    let tasks = waves(99, 0, 50);
+    let (support, query) = (
+        |t: &Wave, p: &Params<Value>| t.support(p),
+        |t: &Wave, p: &Params<Value>| t.query(p),
+    );
+    meta_gradient(
+        params,
+        &tasks,
+        support,
+        query,
+        (&inner(), &Patterns::all()),
+        workers,
+    )
+    .unwrap()
+    .loss
+}
+
+/// Trains from a state; returns the end and the state at every validation.
+fn run(state: TrainState, outer: &OuterLoop, threads: usize) -> (TrainState, Vec<TrainState>) {
+    let workers = Workers::new(threads).unwrap();
+    let mut seen = Vec::new();
+    let surroundings = Surroundings {
+        support: |t: &Wave, p: &Params<Value>| t.support(p),
+        query: |t: &Wave, p: &Params<Value>| t.query(p),
+        tasks: |step| Ok(waves(7, step * 5, 5)),
+        validate: |params: &Params| Ok(-held_out(params, &workers)),
+        observe: |event: Event<'_>| -> Result<(), LossError> {
+            if let Event::Validation { state, .. } = event {
+                seen.push(state.clone());
+            }
+            Ok(())
+        },
+    };
+    let end = train(state, (&inner(), outer), &workers, surroundings).unwrap();
+    (end, seen)
+}
+
+fn bits(params: &Params) -> Vec<(String, Vec<u64>)> {
+    let tensor = |tensor: &candle_core::Tensor| {
+        let numbers: Vec<f64> = tensor.flatten_all().unwrap().to_vec1().unwrap();
+        numbers.into_iter().map(f64::to_bits).collect()
+    };
+    params
+        .iter()
+        .map(|(name, numbers)| (name.to_owned(), tensor(numbers)))
+        .collect()
+}
+
+#[test]
+fn the_number_of_threads_changes_no_bit() {
+    let outer = outer(10);
+    let fresh = || TrainState::new(start(1, 16), &outer).unwrap();
+    let reference = bits(&run(fresh(), &outer, 1).0.params);
+    for threads in 2..=4 {
+        assert_eq!(
+            bits(&run(fresh(), &outer, threads).0.params),
+            reference,
+            "{threads} threads"
+        );
+    }
+}
+
+#[test]
+fn a_resumed_run_ends_with_the_same_bits() {
+    let outer = outer(20);
+    let (end, states) = run(TrainState::new(start(1, 16), &outer).unwrap(), &outer, 2);
+    assert_eq!(
+        states.iter().map(|state| state.step).collect::<Vec<_>>(),
+        [5, 10, 15, 20]
+    );
+    let (resumed, _) = run(states[1].clone(), &outer, 2);
+    assert_eq!(bits(&resumed.params), bits(&end.params));
+    assert_eq!(bits(&resumed.best), bits(&end.best));
+    assert_eq!(bits(&resumed.optimizer.v), bits(&end.optimizer.v));
+}
+
+#[test]
+fn meta_training_learns_a_start_that_adapts() {
+    let workers = Workers::new(2).unwrap();
+    let outer = outer(300);
+    let before = start(1, 16);
+    let (end, _) = run(TrainState::new(before.clone(), &outer).unwrap(), &outer, 2);
+    let (before, after) = (held_out(&before, &workers), held_out(&end.best, &workers));
+    assert!(after < 0.6 * before, "from {before} to {after}");
+}
+
+#[test]
+fn failures_name_step_and_task() {
+    let outer = outer(5);
+    let workers = Workers::new(2).unwrap();
+    let surroundings = Surroundings {
+        support: |t: &Wave, p: &Params<Value>| t.support(p),
+        query: |t: &Wave, p: &Params<Value>| t.query(p),
+        tasks: |step| Ok(waves(7, step * 5, 5)),
+        validate: |_: &Params| Ok(0.0),
+        observe: |_: Event<'_>| -> Result<(), LossError> { Ok(()) },
+    };
+    let inner = InnerLoop {
+        lr: 1e200,
+        steps: 5,
+        ..inner()
+    };
+    let state = TrainState::new(start(1, 16), &outer).unwrap();
+    let error = train(state, (&inner, &outer), &workers, surroundings).unwrap_err();
+    let chain: Vec<String> =
+        std::iter::successors(Some(&error as &dyn std::error::Error), |error| {
+            error.source()
+        })
+        .map(ToString::to_string)
+        .collect();
+    assert_eq!(chain[0], "meta-training failed at step 0");
+    assert_eq!(chain[1], "task 0 failed");
+    assert!(
+        chain[2].starts_with("the support loss is not finite at inner step"),
+        "{chain:?}"
+    );
+}
