@@ -43,7 +43,7 @@ pub(crate) fn run() -> anyhow::Result<ExitCode> {
     })
 }
 
-/// Cheapest first, so that a slip shows early; the main job last, as a newcomer would run it.
+/// Cheapest first, so that a slip shows early; then the main job as a newcomer would run it, and what it is made of.
 fn steps() -> Vec<Command> {
     let cargo = |line: &str| {
         let mut command = tools::cargo();
@@ -58,6 +58,7 @@ fn steps() -> Vec<Command> {
         doc,
         cargo("test --workspace"),
         cargo("xtask train"),
+        cargo("xtask fixtures --check"),
     ]
 }
 

@@ -10,7 +10,7 @@ use crate::recipe::Overrides;
 
 /// Few-shot learning: meta-train a model on many small tasks, so that it adapts to a new one from a few examples
 #[derive(Parser)]
-#[command(version, max_term_width = 100)]
+#[command(version, max_term_width = 100, args_override_self = true)]
 pub struct Cli {
     /// What to do.
     #[command(subcommand)]

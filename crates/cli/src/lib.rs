@@ -18,3 +18,8 @@ mod run_dir;
 mod score;
 
 pub use score::Score;
+
+/// The examples of the README, compiled and run.
+#[cfg(doctest)]
+#[doc = include_str!("../../../README.md")]
+struct Readme;

@@ -27,11 +27,14 @@ pub enum Error {
          gradient clipping may help"
     )]
     NotFinite {
-        /// `support loss`, `query loss` or `meta-gradient`.
+        /// `support loss`, `support gradient`, `query loss` or `meta-gradient`.
         what: &'static str,
         /// The inner step, from 0; for the query loss and the meta-gradient the number of steps taken.
         step: usize,
     },
+    /// A validation score is NaN, so it cannot be said which start is the best.
+    #[error("the validation score is not a number")]
+    Score,
     /// A class has no example in the support set, so it has no prototype.
     #[error("class {class} has no example in the support set, so it has no prototype")]
     EmptyClass {
@@ -75,3 +78,22 @@ pub enum Error {
 
 /// The result of an operation of this crate.
 pub type Result<T, E = Error> = std::result::Result<T, E>;
+
+impl Error {
+    /// Fails with [`Error::Setting`] unless a setting `fits`.
+    pub(crate) fn unless(
+        fits: bool,
+        setting: &'static str,
+        wanted: &'static str,
+        found: &impl ToString,
+    ) -> Result<()> {
+        if fits {
+            return Ok(());
+        }
+        Err(Self::Setting {
+            setting,
+            wanted,
+            found: found.to_string(),
+        })
+    }
+}

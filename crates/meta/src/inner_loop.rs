@@ -2,6 +2,7 @@
 //!
 //! Not here: many tasks (`meta_step`) and what is done with the gradient (`optimizer`).
 
+use candle_core::Tensor;
 use metashot_autograd::{
     Error as GradientError, Order, Params, Patterns, Value, grad_or_none, grad_params, ops::dot,
     pull_back,
@@ -71,20 +72,16 @@ impl InnerLoop {
     /// # Errors
     /// [`Error::Setting`].
     pub fn validate(&self) -> Result<()> {
-        if self.lr.is_finite() && self.lr >= 0.0 {
-            return Ok(());
-        }
-        Err(Error::Setting {
-            setting: "inner_lr",
-            wanted: "a number that is not negative",
-            found: self.lr.to_string(),
-        })
+        let fits = self.lr.is_finite() && self.lr >= 0.0;
+        Error::unless(fits, "inner_lr", "a number that is not negative", &self.lr)
     }
 
-    fn descend(&self, theta: &Params, gradient: &Params<Value>) -> Result<Params> {
+    /// One step down. A gradient that is not finite stops here: a relu turns NaN into 0, so the next loss may hide it.
+    fn descend(&self, theta: &Params, gradient: &Params<Value>, step: usize) -> Result<Params> {
         theta.zip_with(gradient, |theta, gradient| {
-            let step = Value::constant(gradient.tensor().clone()).affine(-self.lr, 0.0)?;
-            Ok(Value::constant(theta.clone()).add(&step)?.into_tensor())
+            check_finite(gradient.tensor(), "support gradient", step)?;
+            let change = Value::constant(gradient.tensor().clone()).affine(-self.lr, 0.0)?;
+            Ok(Value::constant(theta.clone()).add(&change)?.into_tensor())
         })
     }
 }
@@ -106,7 +103,8 @@ pub fn adapt<E: Into<LossError>>(
         let fast = theta.variables();
         let loss = evaluate(&support, &rest.overlaid(&fast))?;
         support_losses.push(finite(&loss, "support loss", step)?);
-        theta = inner.descend(&theta, &grad_params(&loss, &fast, Order::First)?)?;
+        let gradient = grad_params(&loss, &fast, Order::First)?;
+        theta = inner.descend(&theta, &gradient, step)?;
     }
     let last = evaluate(&support, &rest.overlaid(&theta.constants()))?;
     support_losses.push(finite(&last, "support loss", inner.steps)?);
@@ -147,24 +145,35 @@ pub fn task_gradient<E: Into<LossError>>(
     let frozen = frozen.into_iter().collect::<Params>().constants();
 
     let mut support_losses = Vec::with_capacity(inner.steps);
-    let mut thetas = vec![start];
+    let mut theta = start;
+    // What the way back needs: the points passed for the exact gradient, the sum of the steps for first order.
+    let mut passed = Vec::new();
+    let mut descent: Option<Params<Value>> = None;
     // The last step's graph is the first that the recursion needs: it is not built twice.
     let mut last = None;
     for step in 0..inner.steps {
-        let theta = &thetas[step];
         let exact = inner.order == Order::Higher && step + 1 == inner.steps;
         let graph = if exact {
-            StepGraph::exact(&support, theta, &trained, &frozen)?
+            StepGraph::exact(&support, &theta, &trained, &frozen)?
         } else {
-            StepGraph::first(&support, theta, &trained, &frozen)?
+            StepGraph::first(&support, &theta, &trained, &frozen)?
         };
         support_losses.push(finite(&graph.loss, "support loss", step)?);
-        thetas.push(inner.descend(theta, &graph.gradient)?);
+        let next = inner.descend(&theta, &graph.gradient, step)?;
+        match inner.order {
+            Order::Higher => passed.push(theta),
+            Order::First => {
+                descent = Some(match descent {
+                    None => graph.gradient.clone(),
+                    Some(sum) => sum.zip_with(&graph.gradient, Value::add)?,
+                });
+            }
+        }
+        theta = next;
         last = exact.then_some(graph);
     }
 
-    let fast = thetas.pop().unwrap_or_default();
-    let variables = fast.variables().overlaid(&trained.variables());
+    let variables = theta.variables().overlaid(&trained.variables());
     let loss = evaluate(&query, &frozen.overlaid(&variables))?;
     let query_loss = finite(&loss, "query loss", inner.steps)?;
     let inputs: Vec<&Value> = variables.values().collect();
@@ -179,17 +188,15 @@ pub fn task_gradient<E: Into<LossError>>(
     let mut lr_gradient = 0.0;
     match inner.order {
         Order::First => {
-            // The inner gradients count as constants: their sum is how far the weights went.
-            if let Some(first) = thetas.first().filter(|_| inner.lr > 0.0) {
-                for (name, theta) in fast.iter() {
-                    if let Some(u) = pulled.get(name)? {
-                        lr_gradient += dot(&theta.sub(first.get(name)?)?, u.tensor())? / inner.lr;
-                    }
+            // The inner gradients count as constants, so the last weights are the start minus the rate times their sum.
+            for (name, gradient) in descent.iter().flat_map(Params::iter) {
+                if let Some(u) = pulled.get(name)? {
+                    lr_gradient -= dot(gradient.tensor(), u.tensor())?;
                 }
             }
         }
         Order::Higher => {
-            for theta in thetas.iter().rev() {
+            for theta in passed.iter().rev() {
                 let graph = match last.take() {
                     Some(graph) => graph,
                     None => StepGraph::exact(&support, theta, &trained, &frozen)?,
@@ -208,12 +215,7 @@ pub fn task_gradient<E: Into<LossError>>(
                 }
                 .into());
             };
-            if !dot(value.tensor(), value.tensor())?.is_finite() {
-                return Err(Error::NotFinite {
-                    what: "meta-gradient",
-                    step: inner.steps,
-                });
-            }
+            check_finite(value.tensor(), "meta-gradient", inner.steps)?;
             gradient.insert(name, value.into_tensor());
         }
     }
@@ -308,6 +310,14 @@ fn finite(loss: &Value, what: &'static str, step: usize) -> Result<f64> {
     let number = loss.to_f64()?;
     if number.is_finite() {
         Ok(number)
+    } else {
+        Err(Error::NotFinite { what, step })
+    }
+}
+
+fn check_finite(gradient: &Tensor, what: &'static str, step: usize) -> Result<()> {
+    if dot(gradient, gradient)?.is_finite() {
+        Ok(())
     } else {
         Err(Error::NotFinite { what, step })
     }

@@ -5,6 +5,44 @@
 //! its exact gradient with respect to the start. [`meta_gradient`] averages it over tasks that run side by side, and
 //! [`train`] turns it into a learned start.
 //!
+//! ```
+//! use candle_core::{Device, Tensor};
+//! use metashot_autograd::{Order, Params, Patterns, Value};
+//! use metashot_meta::{
+//!     AdamW, Event, InnerLoop, LossError, OuterLoop, Schedule, Surroundings, TrainState, Workers, train,
+//! };
+//!
+//! // A task is a target between 2 and 4; the only weight is to come near it in one short step.
+//! let distance = |target: &f64, p: &Params<Value>| {
+//!     let d = p.get("w")?.affine(1.0, -target)?;
+//!     d.mul(&d)
+//! };
+//! let targets = |step| Ok([0, 3, 6].map(|i| 2.0 + ((step + i) % 9) as f64 / 4.0).to_vec());
+//! let mut start = Params::new();
+//! start.insert("w", Tensor::new(0f64, &Device::Cpu)?);
+//!
+//! let inner = InnerLoop { steps: 1, lr: 0.1, adapt: Patterns::all(), order: Order::Higher };
+//! let outer = OuterLoop {
+//!     schedule: Schedule { peak: 0.1, warmup: 10, total: 100, floor: 0.0 },
+//!     adamw: AdamW::new(0.0),
+//!     clip_norm: 1.0,
+//!     train: Patterns::all(),
+//!     validate_every: 50,
+//! };
+//! let surroundings = Surroundings {
+//!     support: distance,
+//!     query: distance,
+//!     tasks: targets,
+//!     validate: |p: &Params| Ok(-(p.get("w")?.to_scalar::<f64>()? - 3.0).abs()),
+//!     observe: |_: Event<'_>| Ok(()),
+//! };
+//! let state = TrainState::new(start, &outer)?;
+//! let state = train(state, (&inner, &outer), &Workers::new(2)?, surroundings)?;
+//! // The best place to start from is in the middle.
+//! assert!((state.best.get("w")?.to_scalar::<f64>()? - 3.0).abs() < 0.2);
+//! # Ok::<(), LossError>(())
+//! ```
+//!
 //! Deliberately not here: text, pictures, files, printing.
 
 mod error;

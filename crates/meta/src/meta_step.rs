@@ -11,6 +11,15 @@ use crate::{
 };
 
 /// A pool of threads for independent tasks. Its size never changes a result.
+///
+/// ```
+/// use metashot_meta::{LossError, Workers};
+///
+/// let workers = Workers::new(2)?;
+/// let squares = workers.map(4, |index| Ok::<_, LossError>(index * index))?;
+/// assert_eq!(squares, [0, 1, 4, 9]);
+/// # Ok::<(), LossError>(())
+/// ```
 pub struct Workers {
     pool: rayon::ThreadPool,
 }
@@ -83,13 +92,6 @@ pub fn meta_gradient<T: Sync, E: Into<LossError>>(
     (inner, train): (&InnerLoop, &Patterns),
     workers: &Workers,
 ) -> Result<MetaGradient> {
-    if tasks.is_empty() {
-        return Err(Error::Setting {
-            setting: "tasks_per_step",
-            wanted: "at least 1",
-            found: "0".into(),
-        });
-    }
     let mut sum: Option<MetaGradient> = None;
     let at_once = workers.n_threads();
     for (chunk, tasks) in tasks.chunks(at_once).enumerate() {
@@ -120,8 +122,12 @@ pub fn meta_gradient<T: Sync, E: Into<LossError>>(
             });
         }
     }
+    let sum = sum.ok_or_else(|| Error::Setting {
+        setting: "tasks_per_step",
+        wanted: "at least 1",
+        found: "0".into(),
+    })?;
     let scale = 1.0 / tasks.len() as f64;
-    let sum = sum.expect("there is at least one task");
     Ok(MetaGradient {
         loss: sum.loss * scale,
         start_loss: sum.start_loss * scale,

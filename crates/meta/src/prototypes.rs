@@ -14,6 +14,18 @@ use crate::error::{Error, Result};
 /// - `labels`: one for each row, below `n_classes`
 /// - result: `(n_classes, features)`
 ///
+/// ```
+/// use candle_core::{Device, Tensor};
+/// use metashot_autograd::Value;
+/// use metashot_meta::{LossError, nearest_prototype, prototypes};
+///
+/// let support = Value::constant(Tensor::new(&[[0f32, 0.0], [2.0, 0.0], [5.0, 5.0]], &Device::Cpu)?);
+/// let centres = prototypes(&support, &[0, 0, 1], 2)?;
+/// let query = Value::constant(Tensor::new(&[[4f32, 3.0], [1.0, 1.0]], &Device::Cpu)?);
+/// assert_eq!(nearest_prototype(&query, &centres)?, [1, 0]);
+/// # Ok::<(), LossError>(())
+/// ```
+///
 /// # Source
 /// Snell, Swersky and Zemel 2017, "Prototypical networks for few-shot learning", equation 1.
 ///
@@ -62,11 +74,10 @@ pub fn prototypes(embeddings: &Value, labels: &[i64], n_classes: usize) -> Resul
 /// When the shapes do not fit.
 pub fn prototype_logits(embeddings: &Value, prototypes: &Value) -> Result<Value> {
     let squares = |x: &Value| x.mul(x)?.sum_keepdim(&[1]);
-    let n_classes = prototypes.dims()[0];
     let cross = embeddings.matmul(&prototypes.t()?)?.affine(2.0, 0.0)?;
     Ok(cross
         .sub(&squares(embeddings)?)?
-        .sub(&squares(prototypes)?.reshape(&[1, n_classes])?)?)
+        .sub(&squares(prototypes)?.t()?)?)
 }
 
 /// The class of the nearest prototype of each row.

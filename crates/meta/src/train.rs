@@ -42,6 +42,24 @@ pub struct TrainState {
     pub best: Params,
 }
 
+impl OuterLoop {
+    /// Fails if a setting is out of its range.
+    ///
+    /// # Errors
+    /// [`Error::Setting`].
+    pub fn validate(&self) -> Result<()> {
+        self.schedule.validate()?;
+        self.adamw.validate()?;
+        Error::unless(
+            self.clip_norm > 0.0,
+            "clip_norm",
+            "a positive number, or infinite for no clipping",
+            &self.clip_norm,
+        )?;
+        Error::unless(self.validate_every > 0, "validate_every", "at least 1", &0)
+    }
+}
+
 impl TrainState {
     /// The state before the first step.
     ///
@@ -118,14 +136,7 @@ where
     E: Into<LossError>,
 {
     inner.validate()?;
-    outer.schedule.validate()?;
-    if outer.validate_every == 0 {
-        return Err(Error::Setting {
-            setting: "evaluation.every",
-            wanted: "at least 1",
-            found: "0".into(),
-        });
-    }
+    outer.validate()?;
     let Surroundings {
         support,
         query,
@@ -150,12 +161,12 @@ where
         )
         .map_err(at_step)?;
         drop(batch);
-        let (gradient, grad_norm) = clip_norm(meta.gradient, outer.clip_norm)?;
+        let (gradient, grad_norm) = clip_norm(meta.gradient, outer.clip_norm).map_err(at_step)?;
         let lr = outer.schedule.at(step);
-        (state.params, state.optimizer) =
-            outer
-                .adamw
-                .update(lr, &state.params, &gradient, state.optimizer)?;
+        (state.params, state.optimizer) = outer
+            .adamw
+            .update(lr, &state.params, &gradient, state.optimizer)
+            .map_err(at_step)?;
         state.step += 1;
         let event = Event::Step {
             step,
@@ -170,6 +181,9 @@ where
             let score = validate(&state.params)
                 .map_err(Error::Caller)
                 .map_err(at_step)?;
+            if score.is_nan() {
+                return Err(at_step(Error::Score));
+            }
             if score > state.best_score {
                 state.best_score = score;
                 state.best = state.params.clone();

@@ -109,6 +109,11 @@ pub(super) fn compare<C: Case>(
             start,
         ),
         ("prototypes".to_owned(), Learner::Prototypes, start),
+        (
+            "meta-learned, prototypes".to_owned(),
+            Learner::Prototypes,
+            learned,
+        ),
     ];
     let n_episodes = recipe.evaluation.test_episodes;
     let episodes = Episodes {

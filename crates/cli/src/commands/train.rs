@@ -77,6 +77,13 @@ impl Job for Train {
     fn run<C: Case>(self, case: &C, recipe: &Recipe, workers: &Workers) -> Result<()> {
         let start = case.init(&mut ChaCha8Rng::seed_from_u64(recipe.seed))?;
         let outer = outer_loop(recipe);
+        // A pattern that matches nothing must be known before anything is written.
+        start
+            .split(&training_loop(recipe).adapt)
+            .context("`inner.adapt` does not fit the model")?;
+        start
+            .split(&outer.train)
+            .context("`outer.train` does not fit the model")?;
         let saved = if self.resume {
             load_state(&self.root)?
         } else {

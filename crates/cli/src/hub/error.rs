@@ -37,13 +37,13 @@ pub enum HubError {
     },
     /// Nothing says where the cache is.
     #[error(
-        "no home folder to keep hub models in: set `HF_HOME`, or give a local model with `--model DIR`"
+        "no home folder to keep hub models in: set `HF_HOME`, or give a local model with `--backbone DIR`"
     )]
     NoHome,
     /// It would have to be fetched, and that is switched off.
     #[error(
         "`{model}` at `{revision}` is neither a folder nor in the cache `{}`, and the network is switched off by \
-         `HF_HUB_OFFLINE`: give a folder with {} as `--model DIR`, or run `metashot download {model}` online first",
+         `HF_HUB_OFFLINE`: give a folder with {} as `--backbone DIR`, or run `metashot download {model}` online first",
         cache.display(), listed()
     )]
     Offline {
@@ -57,7 +57,7 @@ pub enum HubError {
     /// The hub does not have it, or does not show it to everyone.
     #[error(
         "`{endpoint}` gives no `{file}` for `{model}` at `{revision}` (status {status}): check the name; if the model \
-         is not open to everyone set `HF_TOKEN`; or give a folder with {} as `--model DIR`",
+         is not open to everyone set `HF_TOKEN`; or give a folder with {} as `--backbone DIR`",
         listed()
     )]
     NotThere {
@@ -75,7 +75,7 @@ pub enum HubError {
     /// The network, the hub or the disk failed.
     #[error(
         "failed to fetch `{file}` of `{model}` from `{endpoint}` into `{}`: run again to go on from here, or give a \
-         folder with {} as `--model DIR`",
+         folder with {} as `--backbone DIR`",
         cache.display(), listed()
     )]
     Fetch {

@@ -353,7 +353,7 @@ fn every_failure_says_what_was_wanted_and_the_way_out() {
             assert!(text.contains(part), "`{part}` in: {text}");
         }
     };
-    let files = "`config.json`, `tokenizer.json`, `model.safetensors` as `--model DIR`";
+    let files = "`config.json`, `tokenizer.json`, `model.safetensors` as `--backbone DIR`";
 
     for status in [401, 403, 404] {
         server.set("tokenizer.json", Manner::Status(status));

@@ -2,11 +2,27 @@
 //!
 //! Not here: the learning rate over time (`schedule`).
 
-use metashot_autograd::{Params, Patterns, Value};
+use metashot_autograd::{Error as GradientError, Params, Patterns, Value};
 
-use crate::error::Result;
+use crate::error::{Error, Result};
 
 /// The settings of `AdamW`.
+///
+/// ```
+/// use candle_core::{Device, Tensor};
+/// use metashot_autograd::Params;
+/// use metashot_meta::{AdamW, LossError};
+///
+/// let adamw = AdamW::new(0.0);
+/// let mut params = Params::new();
+/// params.insert("w", Tensor::new(&[1f64], &Device::Cpu)?);
+/// let state = adamw.init(&params)?;
+/// // The first step is as long as the learning rate, whatever the gradient's size.
+/// let (params, state) = adamw.update(0.1, &params.clone(), &params, state)?;
+/// assert!((params.get("w")?.to_vec1::<f64>()?[0] - 0.9).abs() < 1e-8);
+/// assert_eq!(state.step, 1);
+/// # Ok::<(), LossError>(())
+/// ```
 ///
 /// # Source
 /// Loshchilov and Hutter 2019, "Decoupled weight decay regularization", algorithm 2 (the decay is multiplied by the
@@ -48,6 +64,27 @@ impl AdamW {
         }
     }
 
+    /// Fails if a setting is out of its range.
+    ///
+    /// # Errors
+    /// [`Error::Setting`].
+    pub fn validate(&self) -> Result<()> {
+        for (setting, beta) in [("beta1", self.beta1), ("beta2", self.beta2)] {
+            let fits = (0.0..1.0).contains(&beta);
+            Error::unless(fits, setting, "at least 0 and below 1", &beta)?;
+        }
+        let fits = self.eps.is_finite() && self.eps > 0.0;
+        Error::unless(fits, "eps", "a positive number", &self.eps)?;
+        let decay = self.weight_decay;
+        let fits = decay.is_finite() && decay >= 0.0;
+        Error::unless(
+            fits,
+            "weight_decay",
+            "a number that is not negative",
+            &decay,
+        )
+    }
+
     /// The state before the first update of these parameters.
     ///
     /// # Errors
@@ -80,6 +117,16 @@ impl AdamW {
             let value = |params: &Params| {
                 Ok::<_, metashot_autograd::Error>(Value::constant(params.get(name)?.clone()))
             };
+            // A gradient of another shape could be broadcast, and would train the wrong thing.
+            let (wanted, found) = (params.get(name)?.dims(), gradient.dims());
+            if wanted != found {
+                return Err(GradientError::Shape {
+                    op: "adamw",
+                    expected: format!("a gradient of shape {wanted:?} for parameter `{name}`"),
+                    found: format!("{found:?}"),
+                }
+                .into());
+            }
             let gradient = Value::constant(gradient.clone());
             let first = value(&m)?
                 .affine(self.beta1, 0.0)?

@@ -4,7 +4,8 @@
 
 use crate::error::{Error, Result};
 
-/// Rises from zero to `peak` over `warmup` steps, then falls to `floor` times `peak` at the last of `total`.
+/// Rises from zero to `peak` over `warmup` steps, then falls evenly over the rest of `total`: the step after the last
+/// would have `floor` times `peak`.
 ///
 /// ```
 /// use metashot_meta::Schedule;
@@ -31,31 +32,17 @@ impl Schedule {
     /// # Errors
     /// [`Error::Setting`].
     pub fn validate(&self) -> Result<()> {
-        let setting = |setting, wanted, found: String| {
-            Err(Error::Setting {
-                setting,
-                wanted,
-                found,
-            })
-        };
-        if !(self.peak.is_finite() && self.peak >= 0.0) {
-            return setting(
-                "outer_lr",
-                "a number that is not negative",
-                self.peak.to_string(),
-            );
-        }
-        if self.warmup > self.total {
-            return setting(
-                "warmup_steps",
-                "at most the number of steps",
-                self.warmup.to_string(),
-            );
-        }
-        if !(0.0..=1.0).contains(&self.floor) {
-            return setting("lr_floor", "between 0 and 1", self.floor.to_string());
-        }
-        Ok(())
+        let (peak, floor) = (self.peak, self.floor);
+        let fits = peak.is_finite() && peak >= 0.0;
+        Error::unless(fits, "outer_lr", "a number that is not negative", &peak)?;
+        Error::unless(
+            self.warmup <= self.total,
+            "warmup_steps",
+            "at most the number of steps",
+            &self.warmup,
+        )?;
+        let fits = (0.0..=1.0).contains(&floor);
+        Error::unless(fits, "lr_floor", "between 0 and 1", &floor)
     }
 
     /// The rate of a step, from 0.

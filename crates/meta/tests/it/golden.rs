@@ -274,8 +274,12 @@ fn check(path: &Path, dtype: DType, tolerance: f64) {
             tolerance,
             &what,
         );
-        let gradient = task_gradient(&slow, &support, &query, &inner, &Patterns::all()).unwrap();
-        assert_near(gradient.query_loss, query_losses[task], tolerance, &what);
+        for order in [Order::First, Order::Higher] {
+            let (inner, all) = (case.inner(order), Patterns::all());
+            let gradient = task_gradient(&slow, &support, &query, &inner, &all).unwrap();
+            assert_near(gradient.query_loss, query_losses[task], tolerance, &what);
+            assert_eq!(gradient.support_losses, adapted.support_losses[..steps]);
+        }
     }
 
     let tasks: Vec<(Loss, Loss)> = (0..n_tasks)

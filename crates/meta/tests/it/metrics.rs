@@ -45,6 +45,7 @@ fn intervals_follow_their_formulas() {
     assert_eq!(interval.value, 0.5);
     assert!((interval.half_width() - 1.96 * (1.0f64 / 3.0 / 4.0).sqrt()).abs() < 1e-15);
     assert_eq!(mean_interval(&[0.7]).high, f64::INFINITY);
+    assert!(mean_interval(&[]).value.is_nan());
 }
 
 #[test]
@@ -56,4 +57,13 @@ fn the_bootstrap_agrees_with_the_formula_on_a_mean() {
     assert_eq!(found.value, expected.value);
     assert!((found.half_width() / expected.half_width() - 1.0).abs() < 0.1);
     assert_eq!(found, bootstrap(&values, 2000, 1, mean));
+}
+
+#[test]
+fn nothing_to_resample_says_nothing() {
+    for (episodes, resamples) in [(&[][..], 10), (&[1.0, 2.0], 0)] {
+        let found = bootstrap(episodes, resamples, 1, |sample| sample.iter().sum());
+        assert_eq!(found.value, episodes.iter().sum::<f64>());
+        assert_eq!((found.low, found.high), (f64::NEG_INFINITY, f64::INFINITY));
+    }
 }

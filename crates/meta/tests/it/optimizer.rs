@@ -106,3 +106,19 @@ fn the_schedule_refuses_what_makes_no_sense() {
         .contains("`outer_lr`")
     );
 }
+
+#[test]
+fn a_gradient_that_does_not_fit_is_refused() {
+    let adamw = AdamW::new(0.0);
+    let weights = params(&[("w", &[1.0, 2.0])]);
+    let update = |gradient: &Params| {
+        let state = adamw.init(gradient).unwrap();
+        let error = adamw.update(0.1, &weights, gradient, state).unwrap_err();
+        error.to_string()
+    };
+    assert_eq!(
+        update(&params(&[("w", &[1.0])])),
+        "`adamw`: expected a gradient of shape [2] for parameter `w`, found [1]"
+    );
+    assert_eq!(update(&params(&[("v", &[1.0])])), "no parameter `v`");
+}

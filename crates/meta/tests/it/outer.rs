@@ -2,8 +2,8 @@
 
 use metashot_autograd::{Order, Params, Patterns, Value};
 use metashot_meta::{
-    AdamW, Event, InnerLoop, LossError, OuterLoop, Schedule, Surroundings, TrainState, Workers,
-    meta_gradient, train,
+    AdamW, Error, Event, InnerLoop, LossError, OuterLoop, Schedule, Surroundings, TrainState,
+    Workers, meta_gradient, train,
 };
 
 use crate::sinusoid::{Wave, start};
@@ -144,16 +144,112 @@ fn failures_name_step_and_task() {
     };
     let state = TrainState::new(start(1, 16), &outer).unwrap();
     let error = train(state, (&inner, &outer), &workers, surroundings).unwrap_err();
-    let chain: Vec<String> =
-        std::iter::successors(Some(&error as &dyn std::error::Error), |error| {
-            error.source()
-        })
-        .map(ToString::to_string)
-        .collect();
+    let chain = causes(&error);
     assert_eq!(chain[0], "meta-training failed at step 0");
     assert_eq!(chain[1], "task 0 failed");
     assert!(
         chain[2].starts_with("the support loss is not finite at inner step"),
         "{chain:?}"
+    );
+}
+
+#[test]
+fn the_failing_task_is_named_at_any_number_of_threads() {
+    let settings = (&inner(), &Patterns::all());
+    let query = |(wave, scale): &(Wave, f64), p: &Params<Value>| wave.query(p)?.affine(*scale, 0.0);
+    let support = |(wave, _): &(Wave, f64), p: &Params<Value>| wave.support(p);
+    let tasks: Vec<(Wave, f64)> = waves(7, 0, 6)
+        .into_iter()
+        .zip([1.0, 1.0, 1.0, f64::NAN, 1.0, f64::NAN])
+        .collect();
+    for threads in 1..=4 {
+        let workers = Workers::new(threads).unwrap();
+        let error =
+            meta_gradient(&start(1, 8), &tasks, support, query, settings, &workers).unwrap_err();
+        let Error::Task { task: 3, source } = error else {
+            panic!("{threads} threads: {error}")
+        };
+        assert!(
+            source
+                .to_string()
+                .starts_with("the query loss is not finite at inner step 2"),
+            "{source}"
+        );
+    }
+    let workers = Workers::new(1).unwrap();
+    let error = meta_gradient(&start(1, 8), &[], support, query, settings, &workers).unwrap_err();
+    assert_eq!(
+        error.to_string(),
+        "`tasks_per_step` must be at least 1, found `0`"
+    );
+}
+
+/// Runs two steps with a score for every validation; returns the error and its causes.
+fn failure(outer: &OuterLoop, score: f64) -> Vec<String> {
+    let state = TrainState::new(start(1, 8), outer).unwrap();
+    let surroundings = Surroundings {
+        support: |t: &Wave, p: &Params<Value>| t.support(p),
+        query: |t: &Wave, p: &Params<Value>| t.query(p),
+        tasks: |step| Ok(waves(7, step, 1)),
+        validate: |_: &Params| Ok(score),
+        observe: |_: Event<'_>| -> Result<(), LossError> { Ok(()) },
+    };
+    let workers = Workers::new(1).unwrap();
+    causes(&train(state, (&inner(), outer), &workers, surroundings).unwrap_err())
+}
+
+fn causes(error: &Error) -> Vec<String> {
+    std::iter::successors(Some(error as &dyn std::error::Error), |error| {
+        error.source()
+    })
+    .map(ToString::to_string)
+    .collect()
+}
+
+#[test]
+fn a_score_that_is_no_number_stops_training() {
+    let outer = OuterLoop {
+        validate_every: 2,
+        ..outer(5)
+    };
+    assert_eq!(
+        failure(&outer, f64::NAN),
+        [
+            "meta-training failed at step 1",
+            "the validation score is not a number"
+        ]
+    );
+}
+
+#[test]
+fn settings_out_of_range_are_refused() {
+    let check = |change: fn(&mut OuterLoop), expected: &str| {
+        let mut outer = outer(5);
+        change(&mut outer);
+        assert_eq!(failure(&outer, 0.0), [expected]);
+    };
+    check(
+        |outer| outer.validate_every = 0,
+        "`validate_every` must be at least 1, found `0`",
+    );
+    check(
+        |outer| outer.clip_norm = f64::NAN,
+        "`clip_norm` must be a positive number, or infinite for no clipping, found `NaN`",
+    );
+    check(
+        |outer| outer.adamw.beta1 = 1.0,
+        "`beta1` must be at least 0 and below 1, found `1`",
+    );
+    check(
+        |outer| outer.adamw.eps = 0.0,
+        "`eps` must be a positive number, found `0`",
+    );
+    check(
+        |outer| outer.adamw.weight_decay = -0.5,
+        "`weight_decay` must be a number that is not negative, found `-0.5`",
+    );
+    check(
+        |outer| outer.schedule.warmup = 6,
+        "`warmup_steps` must be at most the number of steps, found `6`",
     );
 }

@@ -1,6 +1,6 @@
 //! The step-wise recursion against one big graph and against central differences.
 
-use candle_core::Tensor;
+use candle_core::{Device, Tensor};
 use metashot_autograd::{Order, Params, Patterns, Value, grad_or_none, grad_params, ops::dot};
 use metashot_meta::{Error, InnerLoop, adapt, task_gradient};
 
@@ -28,21 +28,24 @@ fn gradient(slow: &Params, inner: &InnerLoop) -> (f64, Params, f64) {
     (task.query_loss, task.gradient, task.lr_gradient)
 }
 
-/// The same with every step on one graph, as other libraries do it.
-fn unrolled(slow: &Params, inner: &InnerLoop) -> Params<Option<Value>> {
+/// The same with every step on one graph, as other libraries do it; the learning rate is a variable too.
+fn unrolled(slow: &Params, inner: &InnerLoop) -> (Params<Option<Value>>, Option<Value>) {
     let wave = Wave::new(3, 0);
     let leaves = slow.variables();
+    let lr = Value::variable(Tensor::new(inner.lr, &Device::Cpu).unwrap());
     let (mut fast, rest) = leaves.split(&inner.adapt).unwrap();
     for _ in 0..inner.steps {
         let support = wave.support(&rest.overlaid(&fast)).unwrap();
         let gradients = grad_params(&support, &fast, inner.order).unwrap();
-        let step = |w: &Value, g: &Value| w.sub(&g.affine(inner.lr, 0.0)?);
+        let step = |w: &Value, g: &Value| w.sub(&g.mul(&lr)?);
         fast = fast.zip_with(&gradients, step).unwrap();
     }
     let query = wave.query(&rest.overlaid(&fast)).unwrap();
-    let gradients =
-        grad_or_none(&query, &leaves.values().collect::<Vec<_>>(), Order::First).unwrap();
-    leaves.names().map(str::to_owned).zip(gradients).collect()
+    let inputs: Vec<&Value> = leaves.values().chain([&lr]).collect();
+    let mut gradients = grad_or_none(&query, &inputs, Order::First).unwrap();
+    let lr_gradient = gradients.pop().unwrap();
+    let gradients = leaves.names().map(str::to_owned).zip(gradients).collect();
+    (gradients, lr_gradient)
 }
 
 #[test]
@@ -55,10 +58,24 @@ fn equals_one_big_graph() {
         &["*", "!body.0.bias"],
     ] {
         for steps in 0..5 {
-            for order in [Order::Higher, Order::First] {
-                let inner = inner(steps, adapt, order);
-                let (_, found, _) = gradient(&slow, &inner);
-                for (name, reference) in unrolled(&slow, &inner).iter() {
+            for (order, lr) in [
+                (Order::Higher, 0.05),
+                (Order::First, 0.05),
+                (Order::Higher, 0.0),
+                (Order::First, 0.0),
+            ] {
+                let inner = InnerLoop {
+                    lr,
+                    ..inner(steps, adapt, order)
+                };
+                let (_, found, lr_gradient) = gradient(&slow, &inner);
+                let (reference, lr_reference) = unrolled(&slow, &inner);
+                let lr_reference = lr_reference.map_or(0.0, |value| value.to_f64().unwrap());
+                assert!(
+                    (lr_gradient - lr_reference).abs() < 1e-12,
+                    "{adapt:?}, {steps} steps of {lr}, {order:?}, rate: {lr_gradient} for {lr_reference}"
+                );
+                for (name, reference) in reference.iter() {
                     let reference = reference.as_ref().unwrap().tensor();
                     let difference = (found.get(name).unwrap() - reference).unwrap();
                     let error = dot(&difference, &difference).unwrap().sqrt();
@@ -181,17 +198,14 @@ fn names_what_cannot_be_done() {
         message.starts_with("pattern `tail` matches no parameter"),
         "{message}"
     );
-    let message = run(
-        &InnerLoop {
-            lr: f64::NAN,
-            ..inner(1, &["*"], Order::First)
-        },
-        &all,
-    );
-    assert_eq!(
-        message,
-        "`inner_lr` must be a number that is not negative, found `NaN`"
-    );
+    for (lr, found) in [(f64::NAN, "NaN"), (-0.1, "-0.1"), (f64::INFINITY, "inf")] {
+        let inner = inner(1, &["*"], Order::First);
+        let message = run(&InnerLoop { lr, ..inner }, &all);
+        assert_eq!(
+            message,
+            format!("`inner_lr` must be a number that is not negative, found `{found}`")
+        );
+    }
 
     let mut extra = slow.clone();
     extra.insert("unused", slow.get("head.bias").unwrap().clone());
@@ -219,4 +233,47 @@ fn a_loss_that_diverges_names_the_step() {
     };
     assert_eq!(what, "support loss");
     assert!((1..5).contains(&step), "step {step}");
+}
+
+#[test]
+fn says_what_is_not_finite_and_where() {
+    let check = |support: fn(&Value) -> Value, query: fn(&Value) -> Value, expected| {
+        for order in [Order::First, Order::Higher] {
+            let mut slow = Params::new();
+            slow.insert("w", Tensor::new(0f64, &Device::Cpu).unwrap());
+            let loss = |f: fn(&Value) -> Value| {
+                move |p: &Params<Value>| Ok::<_, metashot_autograd::Error>(f(p.get("w")?))
+            };
+            let inner = inner(2, &["*"], order);
+            let all = Patterns::all();
+            let error = task_gradient(&slow, loss(support), loss(query), &inner, &all).unwrap_err();
+            let Error::NotFinite { what, step } = error else {
+                panic!("{error}")
+            };
+            assert_eq!((what, step), expected, "{order:?}");
+        }
+    };
+    let square = |w: &Value| w.mul(w).unwrap();
+    // The root of a square is finite at 0, its gradient by the rules is 0 / 0.
+    let root = |w: &Value| w.mul(w).unwrap().sqrt().unwrap();
+    let infinite = |w: &Value| w.recip().unwrap();
+    check(infinite, square, ("support loss", 0));
+    check(root, square, ("support gradient", 0));
+    check(square, infinite, ("query loss", 2));
+    check(square, root, ("meta-gradient", 2));
+}
+
+#[test]
+fn a_gradient_that_the_next_loss_hides_is_found() {
+    // One step makes `w` NaN, and the relu of NaN is 0: the loss after it looks well.
+    let mut slow = Params::new();
+    slow.insert("w", Tensor::new(0f64, &Device::Cpu).unwrap());
+    let support = |p: &Params<Value>| p.get("w")?.mul(p.get("w")?)?.sqrt()?.relu();
+    let error = adapt(&slow, support, &inner(1, &["*"], Order::First)).unwrap_err();
+    assert!(
+        error
+            .to_string()
+            .starts_with("the support gradient is not finite at inner step 0"),
+        "{error}"
+    );
 }
