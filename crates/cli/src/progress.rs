@@ -55,12 +55,13 @@ impl Progress {
             let so_far = done.saturating_sub(self.first).max(1);
             let left =
                 self.started.elapsed().as_secs_f64() / so_far as f64 * (self.total - done) as f64;
-            self.line(&format!(
-                "{} {done}/{}  {}  {left:.0} s left",
-                self.what,
-                self.total,
-                message()
-            ));
+            let parts = [
+                format!("{} {done}/{}", self.what, self.total),
+                message(),
+                format!("{left:.0} s left"),
+            ];
+            let parts: Vec<String> = parts.into_iter().filter(|part| !part.is_empty()).collect();
+            self.line(&parts.join("  "));
         }
     }
 

@@ -40,7 +40,7 @@ impl Score {
         Self::Accuracy(right as f64 / labels.len() as f64)
     }
 
-    /// The name of what [`summarize`] gives.
+    /// The name of what the scores of many episodes are summed up to.
     pub fn metric(&self) -> &'static str {
         match self {
             Self::Entities(_) => "micro F1",
