@@ -91,6 +91,7 @@ mod tests {
                 "RUSTDOCFLAGS=\"-D warnings\" cargo doc --workspace --no-deps",
                 "cargo test --workspace",
                 "cargo xtask train",
+                "cargo xtask fixtures --check",
             ]
         );
     }
