@@ -53,7 +53,6 @@ pub(crate) fn fixtures(check: bool) -> Command {
     let mut command = cargo();
     command.args([
         "run",
-        "--release",
         "--package",
         "metashot",
         "--example",
@@ -182,11 +181,11 @@ mod tests {
         );
         check(
             &fixtures(false),
-            "run --release --package metashot --example fixtures --",
+            "run --package metashot --example fixtures --",
         );
         check(
             &fixtures(true),
-            "run --release --package metashot --example fixtures -- --check",
+            "run --package metashot --example fixtures -- --check",
         );
         check(
             &bench(&words("-- bert")),
