@@ -194,10 +194,9 @@ pub(crate) fn backward_twice<T: Float>(
         },
     );
     let n_values = T::of(shape.n_values() as f64);
-    let scale = T::of(1.0 / shape.n_values() as f64);
     for sums in [&mut p_mean, &mut m, &mut h_mean, &mut k, &mut hp] {
         for sum in sums.iter_mut() {
-            *sum *= scale;
+            *sum /= n_values;
         }
     }
     let per_channel = |f: &dyn Fn(usize) -> T| -> Vec<T> { (0..n).map(f).collect() };

@@ -37,6 +37,7 @@ pub(crate) trait Float:
     + std::ops::AddAssign
     + std::ops::SubAssign
     + std::ops::MulAssign
+    + std::ops::DivAssign
 {
     fn of(x: f64) -> Self;
     fn exp_(self) -> Self;
