@@ -163,12 +163,12 @@ impl Value {
         }
     }
 
-    /// The results of an operation with several outputs, of which some may not have been computed.
+    /// The results of an operation with several outputs.
     pub fn from_op_many(
-        tensors: Vec<Option<Tensor>>,
+        tensors: Vec<Tensor>,
         parents: &[&Self],
         op: impl FnOnce() -> Box<dyn Op>,
-    ) -> Vec<Option<Self>> {
+    ) -> Vec<Self> {
         let node = Node::new(tensors.len(), parents, op);
         let source = |slot| {
             node.as_ref().map(|node| Source {
@@ -178,11 +178,9 @@ impl Value {
         };
         let values = tensors.into_iter().enumerate();
         values
-            .map(|(slot, tensor)| {
-                tensor.map(|tensor| Self {
-                    tensor,
-                    source: source(slot),
-                })
+            .map(|(slot, tensor)| Self {
+                tensor,
+                source: source(slot),
             })
             .collect()
     }

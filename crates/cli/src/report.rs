@@ -46,8 +46,8 @@ pub(crate) struct Results {
     pub version: &'static str,
     /// Tasks that ran side by side; it does not change a result.
     pub threads: usize,
-    /// Minutes of training, those before a resume left out.
-    pub train_minutes: f64,
+    /// Minutes of training, those before a resume left out; none where there was no training.
+    pub train_minutes: Option<f64>,
     /// The learners.
     pub rows: Vec<Row>,
 }
@@ -108,7 +108,7 @@ mod tests {
             seed: 7,
             version: "0.1.0",
             threads: 2,
-            train_minutes: 1.5,
+            train_minutes: Some(1.5),
             rows: vec![row("meta-learned", 0.8125), row("none", 0.05)],
         };
         expect![[r"

@@ -39,14 +39,6 @@ impl Score {
             .count();
         Self::Accuracy(right as f64 / labels.len() as f64)
     }
-
-    /// The name of what the scores of many episodes are summed up to.
-    pub fn metric(&self) -> &'static str {
-        match self {
-            Self::Entities(_) => "micro F1",
-            Self::Accuracy(_) => "accuracy",
-        }
-    }
 }
 
 /// Entities: micro F1 over all episodes, its interval by the bootstrap over episodes. Pictures: the mean accuracy,

@@ -5,7 +5,7 @@
 use candle_core::{DType, Device, Tensor};
 use criterion::{Criterion, Throughput, criterion_group, criterion_main};
 use metashot_autograd::{Order, Params, Patterns, Value, ops::cross_entropy};
-use metashot_meta::{InnerLoop, LossError, Workers, meta_gradient};
+use metashot_meta::{InnerLoop, LossError, MetaGradient, Workers, meta_gradient};
 use metashot_models::{BertConfig, Conv4, TokenBatch, TokenClassifier};
 use rand::RngExt;
 use rand_chacha::{ChaCha8Rng, rand_core::SeedableRng};
@@ -46,17 +46,7 @@ fn conv4(c: &mut Criterion) {
         .sample_size(10)
         .throughput(Throughput::Elements(TASKS as u64));
     group.bench_function("5-way 1-shot, 1 query, 1 step, exact, 32 tasks", |b| {
-        b.iter(|| {
-            let settings = (&inner, &Patterns::all());
-            meta_gradient(
-                &slow,
-                &tasks,
-                |t, p| loss(&t.0, p),
-                |t, p| loss(&t.1, p),
-                settings,
-                &workers,
-            )
-        });
+        b.iter(|| step(&slow, &tasks, loss, &inner, &workers));
     });
     group.finish();
 }
@@ -104,21 +94,27 @@ fn bert(c: &mut Criterion) {
         group.bench_function(
             format!("10 + 10 sentences of 64 tokens, 1 step, {name}, 4 tasks"),
             |b| {
-                b.iter(|| {
-                    let settings = (&inner, &Patterns::all());
-                    meta_gradient(
-                        &slow,
-                        &tasks,
-                        |t, p| loss(&t.0, p),
-                        |t, p| loss(&t.1, p),
-                        settings,
-                        &workers,
-                    )
-                });
+                b.iter(|| step(&slow, &tasks, loss, &inner, &workers));
             },
         );
     }
     group.finish();
+}
+
+/// One meta-gradient over tasks of a support and a query set.
+fn step<T: Sync>(
+    slow: &Params,
+    tasks: &[(T, T)],
+    loss: impl Fn(&T, &Params<Value>) -> Result<Value, LossError> + Sync,
+    inner: &InnerLoop,
+    workers: &Workers,
+) -> metashot_meta::Result<MetaGradient> {
+    let (support, query) = (
+        |t: &(T, T), p: &Params<Value>| loss(&t.0, p),
+        |t: &(T, T), p: &Params<Value>| loss(&t.1, p),
+    );
+    let settings = (inner, &Patterns::all());
+    meta_gradient(slow, tasks, support, query, settings, workers)
 }
 
 criterion_group!(benches, conv4, bert);

@@ -127,7 +127,7 @@ pub(crate) fn to_input(grad: &Tensor, weight: &Tensor) -> Result<Tensor> {
                     turned.extend((0..n_in).map(|i| tap[i * n_out + o]));
                 }
             }
-            correlate::<T>(shape, g, &turned, &vec![0.0; n_in].into_iter().map(T::of).collect::<Vec<_>>())
+            correlate::<T>(shape, g, &turned, &vec![T::default(); n_in])
         })?;
         tensor(out, &dims)
     })

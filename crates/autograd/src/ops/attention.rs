@@ -107,13 +107,7 @@ impl Fused for Attention {
         })
     }
 
-    fn backward(
-        &self,
-        inputs: &[&Tensor],
-        kept: &[Tensor],
-        grad: &Tensor,
-        _wanted: &[bool],
-    ) -> Result<Vec<Option<Tensor>>> {
+    fn backward(&self, inputs: &[&Tensor], kept: &[Tensor], grad: &Tensor) -> Result<Vec<Tensor>> {
         let &[q, k, v] = inputs else {
             unreachable!("attention has three inputs")
         };
@@ -122,7 +116,7 @@ impl Fused for Attention {
             let (dq, dk, dv) = with_slices([q, k, v, &kept[0], grad], |[a, b, c, p, g]| {
                 kernel::backward::<T>([a, b, c], p, g, self.heads(q))
             })?;
-            Ok(vec![Some(tensor(dq, dims)?), Some(tensor(dk, dims)?), Some(tensor(dv, dims)?)])
+            Ok(vec![tensor(dq, dims)?, tensor(dk, dims)?, tensor(dv, dims)?])
         })
     }
 
@@ -132,7 +126,6 @@ impl Fused for Attention {
         kept: &[Tensor],
         grad: &Tensor,
         cotangents: &[Option<&Tensor>],
-        _wanted: &[bool],
     ) -> Result<Vec<Option<Tensor>>> {
         let &[q, k, v] = inputs else {
             unreachable!("attention has three inputs")

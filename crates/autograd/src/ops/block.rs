@@ -114,13 +114,7 @@ impl Fused for NormReluPool {
         })
     }
 
-    fn backward(
-        &self,
-        inputs: &[&Tensor],
-        kept: &[Tensor],
-        grad: &Tensor,
-        _wanted: &[bool],
-    ) -> Result<Vec<Option<Tensor>>> {
+    fn backward(&self, inputs: &[&Tensor], kept: &[Tensor], grad: &Tensor) -> Result<Vec<Tensor>> {
         let &[x, gamma, _] = inputs else {
             unreachable!("a block has three inputs")
         };
@@ -133,7 +127,7 @@ impl Fused for NormReluPool {
                 })
             })?;
             let dims = gamma.dims();
-            Ok(vec![Some(tensor(gx, x.dims())?), Some(tensor(g_gamma, dims)?), Some(tensor(g_beta, dims)?)])
+            Ok(vec![tensor(gx, x.dims())?, tensor(g_gamma, dims)?, tensor(g_beta, dims)?])
         })
     }
 
@@ -143,7 +137,6 @@ impl Fused for NormReluPool {
         kept: &[Tensor],
         grad: &Tensor,
         cotangents: &[Option<&Tensor>],
-        _wanted: &[bool],
     ) -> Result<Vec<Option<Tensor>>> {
         let &[x, gamma, _] = inputs else {
             unreachable!("a block has three inputs")

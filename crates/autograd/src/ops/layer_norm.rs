@@ -68,13 +68,7 @@ impl Fused for LayerNorm {
         })
     }
 
-    fn backward(
-        &self,
-        inputs: &[&Tensor],
-        _kept: &[Tensor],
-        grad: &Tensor,
-        _wanted: &[bool],
-    ) -> Result<Vec<Option<Tensor>>> {
+    fn backward(&self, inputs: &[&Tensor], _kept: &[Tensor], grad: &Tensor) -> Result<Vec<Tensor>> {
         let &[x, w, _] = inputs else {
             unreachable!("layer norm has three inputs")
         };
@@ -82,7 +76,7 @@ impl Fused for LayerNorm {
             let (gx, gw, gb) = with_slices([x, w, grad], |[x, w, g]| {
                 vectorized!(kernel::backward::<T>(x, w, g, T::of(self.eps)))
             })?;
-            Ok(vec![Some(tensor(gx, x.dims())?), Some(tensor(gw, w.dims())?), Some(tensor(gb, w.dims())?)])
+            Ok(vec![tensor(gx, x.dims())?, tensor(gw, w.dims())?, tensor(gb, w.dims())?])
         })
     }
 
@@ -92,7 +86,6 @@ impl Fused for LayerNorm {
         _kept: &[Tensor],
         grad: &Tensor,
         cotangents: &[Option<&Tensor>],
-        _wanted: &[bool],
     ) -> Result<Vec<Option<Tensor>>> {
         let &[x, w, _] = inputs else {
             unreachable!("layer norm has three inputs")

@@ -52,6 +52,6 @@ impl Job for Evaluate {
                 tensor.dims()
             );
         }
-        print(&compare(case, recipe, workers, (&start, &learned), 0.0)?.table())
+        print(&compare(case, recipe, workers, (&start, &learned), None)?.table())
     }
 }

@@ -17,7 +17,7 @@ use crate::{
     progress::{Progress, say},
     recipe::{Paths, Recipe},
     report::{Results, Row},
-    score::{Score, summarize},
+    score::summarize,
 };
 
 /// Something to do with a case, whichever it is.
@@ -33,8 +33,9 @@ pub(super) trait Job {
 pub(super) fn with_case(recipe: &Recipe, common: &Common, job: impl Job) -> Result<()> {
     let device = device::open(recipe.device)?;
     let workers = Workers::new(recipe.threads)?;
-    let embedded = embedded::unpack()?;
-    let paths = Paths::new(common.data.clone(), Some(embedded.path().to_owned()));
+    let embedded = recipe.is_embedded().then(embedded::unpack).transpose()?;
+    let unpacked = embedded.as_ref().map(|files| files.path().to_owned());
+    let paths = Paths::new(common.data.clone(), unpacked);
     let opened = (recipe.seed, device);
     match (&recipe.ner, &recipe.pictures) {
         (Some(ner), _) => {
@@ -89,7 +90,7 @@ pub(super) fn compare<C: Case>(
     recipe: &Recipe,
     workers: &Workers,
     (start, learned): (&Params, &Params),
-    train_minutes: f64,
+    train_minutes: Option<f64>,
 ) -> Result<Results> {
     let (lr, steps, score) = choose_fine_tuning(case, start, recipe, workers)?;
     say(&format!(
@@ -121,19 +122,18 @@ pub(super) fn compare<C: Case>(
         count: n_episodes as u64,
         seed: recipe.seed,
     };
-    let mut metric = Score::Accuracy(0.0).metric();
     let mut rows = Vec::with_capacity(learners.len());
     for (name, learner, start) in learners {
         let scores = evaluate(case, &learner, start, episodes, workers, Some("testing"))
             .with_context(|| format!("the test of `{name}` failed"))?;
-        metric = scores[0].metric();
         rows.push(Row::new(name, summarize(&scores, recipe.seed)));
     }
     let shape = &recipe.episodes;
-    let shots = if recipe.ner.is_some() {
-        format!("{}~{}", shape.k_shot, 2 * shape.k_shot)
+    let (metric, shots) = if recipe.ner.is_some() {
+        let shots = format!("{}~{}", shape.k_shot, 2 * shape.k_shot);
+        ("micro F1", shots)
     } else {
-        shape.k_shot.to_string()
+        ("accuracy", shape.k_shot.to_string())
     };
     Ok(Results {
         metric,

@@ -122,7 +122,7 @@ impl Job for Train {
             "trained in {minutes:.1} minutes, best validation score {:.2}",
             state.best_score * 100.0
         ));
-        let results = compare(case, recipe, workers, (&start, &state.best), minutes)?;
+        let results = compare(case, recipe, workers, (&start, &state.best), Some(minutes))?;
         run.save_results(&results)?;
         print(&results.table())
     }

@@ -260,6 +260,14 @@ impl Recipe {
         }
     }
 
+    /// Whether it names a file that is part of the program.
+    pub fn is_embedded(&self) -> bool {
+        self.ner.as_ref().is_some_and(|ner| {
+            let names = [&ner.train, &ner.validation, &ner.test, &ner.backbone];
+            names.iter().any(|name| name.starts_with(paths::EMBEDDED))
+        })
+    }
+
     /// The recipe as TOML.
     ///
     /// # Errors

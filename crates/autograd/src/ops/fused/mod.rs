@@ -26,24 +26,17 @@ pub(crate) trait Fused: Clone + Send + Sync + 'static {
     /// The output, and what the gradients want to keep.
     fn forward(&self, inputs: &[&Tensor]) -> Result<(Tensor, Vec<Tensor>)>;
 
-    /// The gradient of each wanted input.
-    fn backward(
-        &self,
-        inputs: &[&Tensor],
-        kept: &[Tensor],
-        grad: &Tensor,
-        wanted: &[bool],
-    ) -> Result<Vec<Option<Tensor>>>;
+    /// The gradient of each input.
+    fn backward(&self, inputs: &[&Tensor], kept: &[Tensor], grad: &Tensor) -> Result<Vec<Tensor>>;
 
     /// The gradients of the inputs, and last of `grad`, of the products of [`Fused::backward`]'s results with
-    /// their `cotangents`.
+    /// their `cotangents`; `None` is a zero by structure.
     fn backward_twice(
         &self,
         inputs: &[&Tensor],
         kept: &[Tensor],
         grad: &Tensor,
         cotangents: &[Option<&Tensor>],
-        wanted: &[bool],
     ) -> Result<Vec<Option<Tensor>>>;
 }
 
@@ -82,12 +75,11 @@ impl<F: Fused> Op for First<F> {
     fn backward(&self, grads: &[Option<Value>], rule: &Rule<'_>) -> Result<Vec<Option<Value>>> {
         let grad = only(grads);
         let inputs: Vec<Value> = self.inputs.iter().map(|input| rule.saved(input)).collect();
-        let wanted: Vec<bool> = (0..inputs.len()).map(|parent| rule.wants(parent)).collect();
         let outputs = self
             .fused
-            .backward(&tensors(&inputs), &self.kept, grad.tensor(), &wanted)?;
+            .backward(&tensors(&inputs), &self.kept, grad.tensor())?;
         let parents: Vec<&Value> = inputs.iter().chain([grad]).collect();
-        Ok(Value::from_op_many(outputs, &parents, || {
+        let gradients = Value::from_op_many(outputs, &parents, || {
             let (fused, kept) = (self.fused.clone(), self.kept.clone());
             Box::new(Second {
                 fused,
@@ -95,7 +87,8 @@ impl<F: Fused> Op for First<F> {
                 grad: grad.clone(),
                 kept,
             })
-        }))
+        });
+        Ok(gradients.into_iter().map(Some).collect())
     }
 }
 
@@ -122,20 +115,13 @@ impl<F: Fused> Op for Second<F> {
         if rule.order() == Order::Higher {
             return composed_twice(&self.fused, &inputs, &grad, cotangents);
         }
-        let wanted: Vec<bool> = (0..=inputs.len())
-            .map(|parent| rule.wants(parent))
-            .collect();
         let cotangents: Vec<Option<&Tensor>> = cotangents
             .iter()
             .map(|cotangent| cotangent.as_ref().map(Value::tensor))
             .collect();
-        let outputs = self.fused.backward_twice(
-            &tensors(&inputs),
-            &self.kept,
-            grad.tensor(),
-            &cotangents,
-            &wanted,
-        )?;
+        let outputs =
+            self.fused
+                .backward_twice(&tensors(&inputs), &self.kept, grad.tensor(), &cotangents)?;
         Ok(outputs
             .into_iter()
             .map(|output| output.map(Value::constant))
