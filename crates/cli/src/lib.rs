@@ -3,6 +3,7 @@
 //! Episodes become tensors here, and learning is set going; what learning is, is in `metashot-meta`, and the models
 //! are in `metashot-models`. Deliberately not here: mathematics.
 
+pub mod allocator;
 pub mod args;
 pub mod cases;
 pub mod commands;
