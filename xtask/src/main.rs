@@ -8,6 +8,7 @@
     reason = "a command line program talks to its user"
 )]
 
+mod bench;
 mod ci;
 mod tidy;
 mod tools;
@@ -46,9 +47,9 @@ enum Task {
         #[arg(long)]
         check: bool,
     },
-    /// Runs the benchmarks of `metashot-meta`; arguments go to `cargo bench`.
-    #[command(disable_help_flag = true)]
-    Bench(Rest),
+    /// Measures speed and memory: metashot alone or, with `--peers`, in turn with PyTorch, JAX and ONNX Runtime doing the
+    /// same work, and prints a table.
+    Bench(bench::Options),
     /// Checks what the compiler does not: file headers and sizes, crate direction, manifests, the changelog.
     Tidy,
     /// Everything CI runs, in its order, with the time of each step.
@@ -71,7 +72,7 @@ fn main() -> anyhow::Result<ExitCode> {
         }
         Task::Run(rest) => tools::become_command(tools::metashot(None, &rest.args)),
         Task::Fixtures { check } => tools::become_command(tools::fixtures(check)),
-        Task::Bench(rest) => tools::become_command(tools::bench(&rest.args)),
+        Task::Bench(options) => bench::run(&options),
         Task::Tidy => tidy::run(),
         Task::Ci => ci::run(),
     }

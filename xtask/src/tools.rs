@@ -1,4 +1,4 @@
-//! The programs xtask starts: cargo, and through it the release binary, the fixture maker and the benchmarks.
+//! The programs xtask starts: cargo, and through it the release binary and the fixture maker.
 //!
 //! Deliberately not here: the flags of `metashot`.
 //! They are passed on unread, so that the binary alone says which exist; only `--device` is looked at, because it
@@ -60,15 +60,6 @@ pub(crate) fn fixtures(check: bool) -> Command {
         "--",
     ]);
     command.args(check.then_some("--check"));
-    command
-}
-
-/// Runs the benchmarks, `args` being cargo's own and, after `--`, criterion's.
-pub(crate) fn bench(args: &[OsString]) -> Command {
-    let mut command = cargo();
-    command
-        .args(["bench", "--package", "metashot-meta"])
-        .args(args);
     command
 }
 
@@ -186,10 +177,6 @@ mod tests {
         check(
             &fixtures(true),
             "run --package metashot --example fixtures -- --check",
-        );
-        check(
-            &bench(&words("-- bert")),
-            "bench --package metashot-meta -- bert",
         );
     }
 }

@@ -1,0 +1,256 @@
+//! What is measured: names, titles and flags.
+//!
+//! Deliberately not here: the peers' variants (`peers`), and what a flag does, which each program's `--help` says.
+
+/// Pieces of work that the same programs do.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Family {
+    Conv4,
+    Proto,
+    Bert,
+    Tag,
+    Matmul,
+}
+
+/// How a piece of work is measured.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Kind {
+    /// Ours and the peers with the same flags.
+    Compared,
+    /// Ours on sentences as long as real ones, the peers on as many that are padded to each task's longest.
+    Padded,
+    /// Ours alone, with this many threads if it says so: it shows how ours grows.
+    Alone(Option<usize>),
+}
+
+/// One piece of work.
+#[derive(Debug)]
+pub(crate) struct Work {
+    /// As the command line names it.
+    pub(crate) name: &'static str,
+    /// As the table does.
+    pub(crate) title: &'static str,
+    pub(crate) family: Family,
+    pub(crate) kind: Kind,
+    /// What ours and the peers are called with.
+    pub(crate) flags: &'static str,
+}
+
+impl Work {
+    /// Whether no peer runs beside it.
+    pub(crate) fn is_alone(&self) -> bool {
+        matches!(self.kind, Kind::Alone(_))
+    }
+}
+
+impl Family {
+    /// The example's name of it.
+    pub(crate) fn command(self) -> &'static str {
+        match self {
+            Self::Conv4 => "conv4",
+            Self::Proto => "proto",
+            Self::Bert => "bert",
+            Self::Tag => "tag",
+            Self::Matmul => "matmul",
+        }
+    }
+}
+
+const fn work(
+    name: &'static str,
+    title: &'static str,
+    family: Family,
+    kind: Kind,
+    flags: &'static str,
+) -> Work {
+    Work {
+        name,
+        title,
+        family,
+        kind,
+        flags,
+    }
+}
+
+/// All there is, in the order of the table.
+pub(crate) const WORKS: &[Work] = {
+    use Family::{Bert, Conv4, Matmul, Proto, Tag};
+    use Kind::{Alone, Compared, Padded};
+    &[
+        work(
+            "matmul",
+            "float32 matrix product of 2048",
+            Matmul,
+            Compared,
+            "",
+        ),
+        work(
+            "conv4-1-step",
+            "Conv-4, 5-way 1-shot, 1 query, 1 step, exact, meta-batch 32",
+            Conv4,
+            Compared,
+            "--way 5 --shot 1 --query 1 --inner-steps 1 --meta-batch 32",
+        ),
+        work(
+            "conv4-5-steps",
+            "Conv-4, 5-way 1-shot, 15 queries, 5 steps, exact, meta-batch 8",
+            Conv4,
+            Compared,
+            "--way 5 --shot 1 --query 15 --inner-steps 5 --meta-batch 8",
+        ),
+        work(
+            "conv4-20-way",
+            "Conv-4, 20-way 1-shot, 1 query, 5 steps, exact, meta-batch 8",
+            Conv4,
+            Compared,
+            "--way 20 --shot 1 --query 1 --inner-steps 5 --meta-batch 8",
+        ),
+        work(
+            "bert-first",
+            "BERT, 10 + 10 sentences of 64, 1 step, first order, meta-batch 4",
+            Bert,
+            Compared,
+            "--inner-steps 1 --meta-batch 4 --first-order",
+        ),
+        work(
+            "bert-exact",
+            "the same, exact",
+            Bert,
+            Compared,
+            "--inner-steps 1 --meta-batch 4",
+        ),
+        work(
+            "bert-exact-3",
+            "the same, exact, 3 steps",
+            Bert,
+            Compared,
+            "--inner-steps 3 --meta-batch 4",
+        ),
+        work(
+            "bert-real-first",
+            "BERT, 10 + 10 real sentences, 1 step, first order, meta-batch 4",
+            Bert,
+            Padded,
+            "--inner-steps 1 --meta-batch 4 --first-order",
+        ),
+        work(
+            "bert-real-exact",
+            "the same, exact",
+            Bert,
+            Padded,
+            "--inner-steps 1 --meta-batch 4",
+        ),
+        work(
+            "bert-last-layer",
+            "BERT, 10 + 10 sentences of 64, last layer adapts, 5 steps, exact, meta-batch 4",
+            Bert,
+            Compared,
+            "--inner-steps 5 --meta-batch 4 --adapt last-layer --outer adapted",
+        ),
+        work(
+            "bert-head",
+            "the same, head adapts, 10 steps",
+            Bert,
+            Compared,
+            "--inner-steps 10 --meta-batch 4 --adapt head --outer adapted",
+        ),
+        work(
+            "proto-5-way",
+            "ProtoNet, Conv-4, 5-way 5-shot, 15 queries, 4 episodes",
+            Proto,
+            Compared,
+            "--way 5 --shot 5 --query 15 --meta-batch 4",
+        ),
+        work(
+            "proto-20-way",
+            "ProtoNet, Conv-4, 20-way 5-shot, 15 queries, 4 episodes",
+            Proto,
+            Compared,
+            "--way 20 --shot 5 --query 15 --meta-batch 4",
+        ),
+        work("tag", "tagging 512 sentences", Tag, Compared, ""),
+        work(
+            "memory-1",
+            "Conv-4, 5-way 1-shot, 15 queries, exact, meta-batch 8: 1 step",
+            Conv4,
+            Alone(None),
+            "--way 5 --shot 1 --query 15 --meta-batch 8 --inner-steps 1",
+        ),
+        work(
+            "memory-5",
+            "5 steps",
+            Conv4,
+            Alone(None),
+            "--way 5 --shot 1 --query 15 --meta-batch 8 --inner-steps 5",
+        ),
+        work(
+            "memory-10",
+            "10 steps",
+            Conv4,
+            Alone(None),
+            "--way 5 --shot 1 --query 15 --meta-batch 8 --inner-steps 10",
+        ),
+        work(
+            "memory-20",
+            "20 steps",
+            Conv4,
+            Alone(None),
+            "--way 5 --shot 1 --query 15 --meta-batch 8 --inner-steps 20",
+        ),
+        work(
+            "threads-1",
+            "Conv-4, 5-way 1-shot, 15 queries, 5 steps, exact, meta-batch 8: 1 thread",
+            Conv4,
+            Alone(Some(1)),
+            "--way 5 --shot 1 --query 15 --meta-batch 8 --inner-steps 5",
+        ),
+        work(
+            "threads-2",
+            "2 threads",
+            Conv4,
+            Alone(Some(2)),
+            "--way 5 --shot 1 --query 15 --meta-batch 8 --inner-steps 5",
+        ),
+        work(
+            "threads-3",
+            "3 threads",
+            Conv4,
+            Alone(Some(3)),
+            "--way 5 --shot 1 --query 15 --meta-batch 8 --inner-steps 5",
+        ),
+        work(
+            "threads-4",
+            "4 threads",
+            Conv4,
+            Alone(Some(4)),
+            "--way 5 --shot 1 --query 15 --meta-batch 8 --inner-steps 5",
+        ),
+        work(
+            "bert-threads-1",
+            "BERT, 10 + 10 sentences of 64, 1 step, first order, meta-batch 8: 1 thread",
+            Bert,
+            Alone(Some(1)),
+            "--inner-steps 1 --meta-batch 8 --first-order",
+        ),
+        work(
+            "bert-threads-4",
+            "4 threads",
+            Bert,
+            Alone(Some(4)),
+            "--inner-steps 1 --meta-batch 8 --first-order",
+        ),
+    ]
+};
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use super::*;
+
+    #[test]
+    fn names_are_different() {
+        let names: BTreeSet<_> = WORKS.iter().map(|work| work.name).collect();
+        assert_eq!(names.len(), WORKS.len());
+    }
+}
