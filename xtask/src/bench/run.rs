@@ -16,7 +16,9 @@ use serde_json::Value;
 use crate::tools;
 
 /// Why a program was run.
-#[derive(Clone, Copy, Debug, Deserialize, PartialEq, Eq, Serialize)]
+///
+/// In the order of a round.
+#[derive(Clone, Copy, Debug, Deserialize, PartialEq, Eq, PartialOrd, Ord, Serialize)]
 #[serde(rename_all = "lowercase")]
 pub(crate) enum Side {
     /// To find out which variant is the fastest; not in the table.

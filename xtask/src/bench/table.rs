@@ -2,7 +2,7 @@
 //!
 //! Deliberately not here: runs of the trial round, which only chose the variant.
 
-use std::collections::BTreeMap;
+use std::collections::BTreeSet;
 
 use super::{
     run::{Run, Side},
@@ -14,58 +14,93 @@ const HEAD: &str = "\
 | --- | --: | --: | --- | --: | --- | --: | --: | --: | --: | --: |
 ";
 
-/// Markdown, one row for each work that was run.
+/// Cores that other programs may use beside a round that counts.
+const QUIET: f64 = 0.3;
+
+/// Markdown, one row for each work that was run, and a line about what else ran.
+///
+/// Rounds that other programs disturbed are left out where there are others.
 ///
 /// # Errors
 /// When a line has no rate.
 pub(crate) fn render(runs: &[Run]) -> anyhow::Result<String> {
     let mut text = HEAD.to_owned();
+    let (mut left_out, mut most) = (0, 0.0_f64);
     for work in WORKS {
-        let of: Vec<&Run> = runs
+        let runs: Vec<&Run> = runs
             .iter()
             .filter(|run| run.work == work.name && run.side != Side::Trial)
             .collect();
-        if of.iter().any(|run| run.side == Side::Ours) {
-            text += &row(work.title, &of)?;
+        let rounds: Vec<&[&Run]> = runs
+            .chunk_by(|a, b| a.round == b.round && a.side < b.side)
+            .filter(|round| round.iter().any(|run| run.side == Side::Ours))
+            .collect();
+        let quiet = rounds
+            .iter()
+            .copied()
+            .filter(|round| others(round) <= QUIET);
+        let mut counted: Vec<&[&Run]> = quiet.collect();
+        if counted.is_empty() {
+            counted.clone_from(&rounds);
+        }
+        left_out += rounds.len() - counted.len();
+        most = counted
+            .iter()
+            .map(|round| others(round))
+            .fold(most, f64::max);
+        if !counted.is_empty() {
+            text += &row(work.title, &counted)?;
         }
     }
-    let others = runs.iter().filter(|run| run.side != Side::Trial);
-    let most = others.filter_map(|run| run.other_cores).fold(0.0, f64::max);
-    text += &format!("\nOther programs used {most:.1} cores at most beside a run.\n");
+    text += &format!(
+        "\nOther programs used {most:.1} cores at most; {left_out} rounds in which they used more than {QUIET} are left \
+         out.\n"
+    );
     Ok(text)
 }
 
-fn row(title: &str, runs: &[&Run]) -> anyhow::Result<String> {
-    let of = |side: Side| runs.iter().copied().filter(move |run| run.side == side);
+/// The cores that other programs used beside the worst of these runs.
+fn others(round: &[&Run]) -> f64 {
+    let cores = round.iter().filter_map(|run| run.other_cores);
+    cores.fold(0.0, f64::max)
+}
+
+fn row(title: &str, rounds: &[&[&Run]]) -> anyhow::Result<String> {
+    let of = |side: Side| {
+        let all = rounds.iter().copied().flatten().copied();
+        all.filter(move |run| run.side == side)
+    };
     let rates = |side: Side| of(side).map(Run::rate).collect::<anyhow::Result<Vec<_>>>();
-    let (ours, peer) = (rates(Side::Ours)?, rates(Side::Peer)?);
-    // Only what was measured side by side is divided: figures drift.
-    let ratio = summary(pairs(&ours, &peer));
-    let gflops: Vec<f64> = of(Side::Ours).filter_map(Run::gflops).collect();
-    let yardstick: Vec<f64> = of(Side::Yardstick).filter_map(Run::gflops).collect();
-    let share = summary(pairs(&gflops, &yardstick));
+    // Only what was measured in one round is divided: figures drift.
+    let ratios = |a: Side, b: Side, number: fn(&Run) -> Option<f64>| {
+        let one = |round: &&[&Run]| {
+            let of = |side| round.iter().find(|run| run.side == side).copied();
+            Some(number(of(a)?)? / number(of(b)?)?)
+        };
+        summary(rounds.iter().filter_map(one).collect())
+    };
+    let ratio = ratios(Side::Ours, Side::Peer, |run| run.rate().ok());
+    let share = ratios(Side::Ours, Side::Yardstick, Run::gflops);
     let memory = |side| summary(of(side).filter_map(Run::memory).collect());
     let (own, others) = (memory(Side::Ours), memory(Side::Peer));
     let less = own
         .zip(others)
         .map(|(own, others)| own.median / others.median);
+    let gflops = summary(of(Side::Ours).filter_map(Run::gflops).collect());
+    let peers: BTreeSet<&str> = of(Side::Peer).map(|run| run.variant.as_str()).collect();
+    let peers: Vec<&str> = peers.into_iter().collect();
 
-    let mut names: BTreeMap<&str, usize> = BTreeMap::new();
-    for run in of(Side::Peer) {
-        *names.entry(&run.variant).or_default() += 1;
-    }
-    let names: Vec<&str> = names.into_keys().collect();
     let number = |value: Option<Summary>, digits: usize| {
         value.map_or_else(String::new, |value| format!("{:.digits$}", value.median))
     };
     let cells = [
         title.to_owned(),
-        rate(summary(ours)),
-        rate(summary(peer)),
-        names.join(", "),
+        rate(summary(rates(Side::Ours)?)),
+        rate(summary(rates(Side::Peer)?)),
+        peers.join(", "),
         number(ratio, 2),
         ratio.map_or_else(String::new, |r| format!("{:.2} to {:.2}", r.least, r.most)),
-        number(summary(gflops), 0),
+        number(gflops, 0),
         share.map_or_else(String::new, |share| {
             format!("{:.0} %", 100.0 * share.median)
         }),
@@ -105,11 +140,6 @@ fn summary(mut numbers: Vec<f64>) -> Option<Summary> {
         least,
         most,
     })
-}
-
-/// The ratio in each round.
-fn pairs(a: &[f64], b: &[f64]) -> Vec<f64> {
-    a.iter().zip(b).map(|(a, b)| a / b).collect()
 }
 
 #[cfg(test)]
@@ -154,5 +184,42 @@ mod tests {
             row,
             "| tagging 512 sentences | 312 |  |  |  |  | 160 |  | 99 |  |  |"
         );
+    }
+
+    #[test]
+    fn disturbed_rounds_are_left_out_where_there_are_others() {
+        let run = |round, rate: f64, others| Run {
+            other_cores: Some(others),
+            ..example(
+                "tag",
+                Side::Ours,
+                "metashot",
+                round,
+                json!({"sents_per_s": rate}),
+            )
+        };
+        let quiet = render(&[run(1, 100.0, 2.0), run(2, 300.0, 0.1), run(3, 320.0, 0.2)]).unwrap();
+        assert!(
+            quiet.contains("| 310 |") && quiet.contains("0.2 cores") && quiet.contains("1 rounds"),
+            "{quiet}"
+        );
+        let loud = render(&[run(1, 100.0, 2.0)]).unwrap();
+        assert!(
+            loud.contains("| 100 |") && loud.contains("2.0 cores"),
+            "{loud}"
+        );
+    }
+
+    #[test]
+    fn runs_of_two_calls_are_rounds_of_their_own() {
+        let run = |side, rate: f64| example("tag", side, "v", 1, json!({"sents_per_s": rate}));
+        let runs = [
+            run(Side::Ours, 20.0),
+            run(Side::Peer, 10.0),
+            run(Side::Ours, 60.0),
+            run(Side::Peer, 20.0),
+        ];
+        let table = render(&runs).unwrap();
+        assert!(table.contains("| 2.50 | 2.00 to 3.00 |"), "{table}");
     }
 }
