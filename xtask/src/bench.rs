@@ -10,7 +10,7 @@ mod table;
 mod works;
 
 use std::{
-    fs,
+    env, fs,
     io::Write as _,
     path::{Path, PathBuf},
     process::ExitCode,
@@ -56,6 +56,9 @@ pub(crate) struct Options {
     /// Adds a JSON line for every run to this file.
     #[arg(long, value_name = "FILE")]
     out: Option<PathBuf>,
+    /// Measures the program as it was built before: nothing is compiled.
+    #[arg(long)]
+    no_build: bool,
     /// Runs nothing: prints the table of the runs in these files.
     #[arg(long, value_name = "FILE", num_args = 1..)]
     from: Vec<PathBuf>,
@@ -107,7 +110,7 @@ fn measure(options: &Options) -> anyhow::Result<Vec<Run>> {
     }
     let mut bench = Bench {
         options,
-        example: build()?,
+        example: if options.no_build { built()? } else { build()? },
         runs: Vec::new(),
     };
     for work in works {
@@ -178,6 +181,20 @@ fn build() -> anyhow::Result<PathBuf> {
         .filter(|message| message["target"]["name"] == "workload")
         .find_map(|message| message["executable"].as_str().map(PathBuf::from));
     executable.context("cargo does not say where the example `workload` is")
+}
+
+/// Where an earlier build left the example.
+fn built() -> anyhow::Result<PathBuf> {
+    let target =
+        env::var_os("CARGO_TARGET_DIR").map_or_else(|| tools::root().join("target"), PathBuf::from);
+    let mut path = target.join("release").join("examples").join("workload");
+    path.set_extension(env::consts::EXE_EXTENSION);
+    ensure!(
+        path.is_file(),
+        "there is no `{}`: run without `--no-build` once",
+        path.display()
+    );
+    Ok(path)
 }
 
 struct Bench<'a> {
