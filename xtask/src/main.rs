@@ -47,7 +47,7 @@ enum Task {
         #[arg(long)]
         check: bool,
     },
-    /// Measures speed and memory: metashot alone or, with `--peers`, in turn with PyTorch, JAX and ONNX Runtime doing the
+    /// Measures speed and memory: metashot alone or, with `--peers`, in turn with `PyTorch`, JAX and ONNX Runtime doing the
     /// same work, and prints a table.
     Bench(bench::Options),
     /// Checks what the compiler does not: file headers and sizes, crate direction, manifests, the changelog.

@@ -146,22 +146,17 @@ impl Run {
 
     /// A line to be read while it goes on.
     pub(crate) fn summary(&self) -> anyhow::Result<String> {
-        let mut text = format!(
-            "{:<9} {:<18} {:>9.3}/s",
-            format!("{:?}", self.side).to_lowercase(),
+        let side = format!("{:?}", self.side).to_lowercase();
+        let mut parts = vec![format!(
+            "{side:<9} {:<18} {:>9.3}/s",
             self.variant,
             self.rate()?
-        );
-        if let Some(gflops) = self.gflops() {
-            text += &format!(" {gflops:>7.1} GFLOP/s");
-        }
-        if let Some(memory) = self.memory() {
-            text += &format!(" {memory:>7.0} MB");
-        }
-        if let Some(others) = self.other_cores.filter(|&others| others > 0.1) {
-            text += &format!("   others used {others:.1} cores");
-        }
-        Ok(text)
+        )];
+        parts.extend(self.gflops().map(|rate| format!("{rate:>7.1} GFLOP/s")));
+        parts.extend(self.memory().map(|memory| format!("{memory:>7.0} MB")));
+        let others = self.other_cores.filter(|&others| others > 0.1);
+        parts.extend(others.map(|others| format!("  others used {others:.1} cores")));
+        Ok(parts.join(" "))
     }
 
     fn number(&self, pointer: &str) -> Option<f64> {

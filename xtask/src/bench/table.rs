@@ -10,14 +10,14 @@ use super::{
 };
 
 const HEAD: &str = "\
-| work | ours /s | peer /s | peer | ratio | range | GFLOP/s | share of matmul | memory MB | peer's MB | memory ratio |
-| --- | --: | --: | --- | --: | --- | --: | --: | --: | --: | --: |
+| work | ours /s | peer /s | peer | ratio | range | GFLOP/s | share of matmul | memory MB | peer's MB | memory ratio | others' cores |
+| --- | --: | --: | --- | --: | --- | --: | --: | --: | --: | --: | --: |
 ";
 
 /// Cores that other programs may use beside a round that counts.
 const QUIET: f64 = 0.3;
 
-/// Markdown, one row for each work that was run, and a line about what else ran.
+/// Markdown, one row for each work that was run, and a line about rounds that do not count.
 ///
 /// Rounds that other programs disturbed are left out where there are others.
 ///
@@ -25,7 +25,7 @@ const QUIET: f64 = 0.3;
 /// When a line has no rate.
 pub(crate) fn render(runs: &[Run]) -> anyhow::Result<String> {
     let mut text = HEAD.to_owned();
-    let (mut left_out, mut most) = (0, 0.0_f64);
+    let mut left_out = 0;
     for work in WORKS {
         let runs: Vec<&Run> = runs
             .iter()
@@ -44,19 +44,15 @@ pub(crate) fn render(runs: &[Run]) -> anyhow::Result<String> {
             counted.clone_from(&rounds);
         }
         left_out += rounds.len() - counted.len();
-        most = counted
-            .iter()
-            .map(|round| others(round))
-            .fold(most, f64::max);
         if !counted.is_empty() {
             text += &row(work.title, &counted)?;
         }
     }
-    text += &format!(
-        "\nOther programs used {most:.1} cores at most; {left_out} rounds in which they used more than {QUIET} are left \
-         out.\n"
+    let note = format!(
+        "Others' cores are what other programs used, at most, beside a round that counts; {left_out} rounds beside \
+         which they used more than {QUIET} do not count."
     );
-    Ok(text)
+    Ok([&text, note.as_str()].join("\n"))
 }
 
 /// The cores that other programs used beside the worst of these runs.
@@ -82,10 +78,10 @@ fn row(title: &str, rounds: &[&[&Run]]) -> anyhow::Result<String> {
     let ratio = ratios(Side::Ours, Side::Peer, |run| run.rate().ok());
     let share = ratios(Side::Ours, Side::Yardstick, Run::gflops);
     let memory = |side| summary(of(side).filter_map(Run::memory).collect());
-    let (own, others) = (memory(Side::Ours), memory(Side::Peer));
+    let (own, theirs) = (memory(Side::Ours), memory(Side::Peer));
     let less = own
-        .zip(others)
-        .map(|(own, others)| own.median / others.median);
+        .zip(theirs)
+        .map(|(own, theirs)| own.median / theirs.median);
     let gflops = summary(of(Side::Ours).filter_map(Run::gflops).collect());
     let peers: BTreeSet<&str> = of(Side::Peer).map(|run| run.variant.as_str()).collect();
     let peers: Vec<&str> = peers.into_iter().collect();
@@ -105,8 +101,12 @@ fn row(title: &str, rounds: &[&[&Run]]) -> anyhow::Result<String> {
             format!("{:.0} %", 100.0 * share.median)
         }),
         number(own, 0),
-        number(others, 0),
+        number(theirs, 0),
         less.map_or_else(String::new, |less| format!("{less:.2}")),
+        format!(
+            "{:.1}",
+            rounds.iter().map(|round| others(round)).fold(0.0, f64::max)
+        ),
     ];
     Ok(format!("| {} |\n", cells.join(" | ")))
 }
@@ -170,8 +170,8 @@ mod tests {
         let row = table.lines().nth(2).unwrap();
         assert_eq!(
             row,
-            "| Conv-4, 5-way 1-shot, 1 query, 1 step, exact, meta-batch 32 | 30.0 | 10.0 | jax | 2.00 | 1.10 to 3.00 \
-             | 300 | 50 % | 100 | 400 | 0.25 |"
+            "| Conv-4, 5-way 1-shot, 1 query, exact, 1 step, meta-batch 32 | 30.0 | 10.0 | jax | 2.00 | 1.10 to 3.00 \
+             | 300 | 50 % | 100 | 400 | 0.25 | 0.0 |"
         );
     }
 
@@ -182,7 +182,7 @@ mod tests {
         let row = table.lines().nth(2).unwrap();
         assert_eq!(
             row,
-            "| tagging 512 sentences | 312 |  |  |  |  | 160 |  | 99 |  |  |"
+            "| tagging 512 sentences | 312 |  |  |  |  | 160 |  | 99 |  |  | 0.0 |"
         );
     }
 
@@ -200,12 +200,12 @@ mod tests {
         };
         let quiet = render(&[run(1, 100.0, 2.0), run(2, 300.0, 0.1), run(3, 320.0, 0.2)]).unwrap();
         assert!(
-            quiet.contains("| 310 |") && quiet.contains("0.2 cores") && quiet.contains("1 rounds"),
+            quiet.contains("| 310 |") && quiet.contains("| 0.2 |") && quiet.contains("1 rounds"),
             "{quiet}"
         );
         let loud = render(&[run(1, 100.0, 2.0)]).unwrap();
         assert!(
-            loud.contains("| 100 |") && loud.contains("2.0 cores"),
+            loud.contains("| 100 |") && loud.contains("| 2.0 |"),
             "{loud}"
         );
     }

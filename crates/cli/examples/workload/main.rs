@@ -1,6 +1,6 @@
 //! One piece of work in a process of its own: prints one JSON line with its time, rate, arithmetic and peak memory.
 //!
-//! Random weights and inputs; the shapes, the flags and the counts of arithmetic are those of the PyTorch and JAX
+//! Random weights and inputs; the shapes, the flags and the counts of arithmetic are those of the `PyTorch` and JAX
 //! scripts that `cargo xtask bench` can run beside it. Deliberately not here: comparisons, which are xtask's; whether
 //! the numbers are right, which is for tests.
 #![expect(

@@ -9,7 +9,7 @@ use metashot_data::text::{OrphanInside, Tokenizer, read_bio};
 
 use crate::draw::Draw;
 
-/// Ids that MiniLM's vocabulary has.
+/// Ids that `MiniLM`'s vocabulary has.
 pub(crate) const VOCABULARY: usize = 30522;
 /// The limit of the Few-NERD recipe; longer sentences are left out.
 const LONGEST: usize = 96;
