@@ -109,6 +109,13 @@ impl<T> Params<T> {
             .map(|(name, value)| (name.as_str(), value))
     }
 
+    /// Names and values to change, in order.
+    pub fn iter_mut(&mut self) -> impl Iterator<Item = (&str, &mut T)> {
+        self.entries
+            .iter_mut()
+            .map(|(name, value)| (name.as_str(), value))
+    }
+
     /// The same names with other values.
     pub fn map<U>(&self, mut f: impl FnMut(&T) -> U) -> Params<U> {
         self.iter()

@@ -4,7 +4,7 @@
 
 use anyhow::{Context, Result};
 use metashot_autograd::{Order, Params, Patterns, Value};
-use metashot_meta::{InnerLoop, Workers, adapt};
+use metashot_meta::{InnerLoop, Memory, Workers, adapt};
 
 use crate::{
     cases::{Case, Half, Split},
@@ -30,6 +30,7 @@ impl Learner {
             lr: 0.0,
             adapt: Patterns::all(),
             order: Order::First,
+            memory: Memory::Flat,
         })
     }
 
@@ -40,6 +41,7 @@ impl Learner {
             lr,
             adapt: Patterns::all(),
             order: Order::First,
+            memory: Memory::Flat,
         })
     }
 
@@ -53,7 +55,8 @@ impl Learner {
             Self::Descend(inner) if inner.steps == 0 => case.score(task, start),
             Self::Descend(inner) => {
                 let support = |params: &Params<Value>| case.loss(task, Half::Support, params);
-                case.score(task, &adapt(start, support, inner)?.fast)
+                let prepare = |params: &Params<Value>| case.prepare(task, params, &inner.adapt);
+                case.score(task, &adapt(start, prepare, support, inner)?.fast)
             }
         }
     }
@@ -71,6 +74,7 @@ pub(crate) fn training_loop(recipe: &Recipe) -> InnerLoop {
         lr: inner.lr,
         adapt: Patterns::new(inner.adapt.clone()),
         order,
+        memory: Memory::Flat,
     }
 }
 

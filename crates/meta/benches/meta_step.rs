@@ -5,7 +5,9 @@
 use candle_core::{DType, Device, Tensor};
 use criterion::{Criterion, Throughput, criterion_group, criterion_main};
 use metashot_autograd::{Order, Params, Patterns, Value, ops::cross_entropy};
-use metashot_meta::{InnerLoop, LossError, MetaGradient, Workers, meta_gradient};
+use metashot_meta::{
+    InnerLoop, LossError, Memory, MetaGradient, Workers, meta_gradient, unprepared,
+};
 use metashot_models::{BertConfig, Conv4, TokenBatch, TokenClassifier};
 use rand::RngExt;
 use rand_chacha::{ChaCha8Rng, rand_core::SeedableRng};
@@ -39,6 +41,7 @@ fn conv4(c: &mut Criterion) {
         lr: 0.4,
         adapt: Patterns::all(),
         order: Order::Higher,
+        memory: Memory::Flat,
     };
     let workers = Workers::new(0).expect("threads can be started");
     let mut group = c.benchmark_group("conv4");
@@ -90,6 +93,7 @@ fn bert(c: &mut Criterion) {
             lr: 0.01,
             adapt: Patterns::new(["*", "!embeddings"]),
             order,
+            memory: Memory::Flat,
         };
         group.bench_function(
             format!("10 + 10 sentences of 64 tokens, 1 step, {name}, 4 tasks"),
@@ -114,7 +118,15 @@ fn step<T: Sync>(
         |t: &(T, T), p: &Params<Value>| loss(&t.1, p),
     );
     let settings = (inner, &Patterns::all());
-    meta_gradient(slow, tasks, support, query, settings, workers)
+    meta_gradient(
+        slow,
+        tasks,
+        |_, p| unprepared(p),
+        support,
+        query,
+        settings,
+        workers,
+    )
 }
 
 criterion_group!(benches, conv4, bert);

@@ -4,7 +4,8 @@
 
 use candle_core::Tensor;
 use metashot_autograd::{
-    Error as GradientError, Order, Params, Patterns, Value, grad_or_none, grad_params, ops::dot,
+    Error as GradientError, Order, Params, Patterns, Value, grad_or_none, grad_params,
+    ops::{add_scaled, dot},
     pull_back,
 };
 
@@ -15,7 +16,7 @@ use crate::error::{Error, LossError, Result};
 /// ```
 /// use candle_core::{Device, Tensor};
 /// use metashot_autograd::{Order, Params, Patterns, Value};
-/// use metashot_meta::{InnerLoop, LossError, task_gradient};
+/// use metashot_meta::{InnerLoop, LossError, Memory, task_gradient, unprepared};
 ///
 /// // Support loss (w - 1)^2 and query loss w^2: one step of 0.25 goes from w to 0.5 w + 0.5.
 /// let mut slow = Params::new();
@@ -25,8 +26,14 @@ use crate::error::{Error, LossError, Result};
 ///     d.mul(&d)
 /// };
 /// let query = |p: &Params<Value>| p.get("w")?.mul(p.get("w")?);
-/// let inner = InnerLoop { steps: 1, lr: 0.25, adapt: Patterns::all(), order: Order::Higher };
-/// let task = task_gradient(&slow, support, query, &inner, &Patterns::all())?;
+/// let inner = InnerLoop {
+///     steps: 1,
+///     lr: 0.25,
+///     adapt: Patterns::all(),
+///     order: Order::Higher,
+///     memory: Memory::Flat,
+/// };
+/// let task = task_gradient(&slow, unprepared, support, query, &inner, &Patterns::all())?;
 /// assert_eq!(task.query_loss, 4.0);
 /// // d (0.5 w + 0.5)^2 / d w = 0.5 w + 0.5, where first-order MAML has 2 (0.5 w + 0.5).
 /// assert_eq!(task.gradient.get("w")?.to_scalar::<f64>()?, 2.0);
@@ -42,6 +49,35 @@ pub struct InnerLoop {
     pub adapt: Patterns,
     /// [`Order::Higher`] for the exact meta-gradient, [`Order::First`] for first-order MAML.
     pub order: Order,
+    /// What is kept of a step for the exact meta-gradient; the numbers are the same.
+    pub memory: Memory,
+}
+
+/// What is kept of an inner step until the meta-gradient comes back to it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Memory {
+    /// The parameters: the step's graph is built again, and memory does not grow with the number of steps beyond them.
+    Flat,
+    /// The step's graph: nothing is computed twice, and memory grows with the number of steps.
+    Fast,
+}
+
+/// What is computed once for a task, ahead of its inner loop, as functions of the start.
+#[derive(Clone, Debug, Default)]
+pub struct Prepared {
+    /// Parameters in place of the start's, or beside them: a head that starts from the support set's prototypes.
+    pub start: Params<Value>,
+    /// What never adapts and is computed from what does not: the output of the layers below those that adapt. The
+    /// losses find it among their parameters, so its names must be of its own.
+    pub fixed: Params<Value>,
+}
+
+/// A task for which nothing is computed ahead of its inner loop: the `prepare` of most tasks.
+///
+/// # Errors
+/// None.
+pub fn unprepared<E>(_: &Params<Value>) -> std::result::Result<Prepared, E> {
+    Ok(Prepared::default())
 }
 
 /// The outcome of adapting to a task.
@@ -80,24 +116,28 @@ impl InnerLoop {
     fn descend(&self, theta: &Params, gradient: &Params<Value>, step: usize) -> Result<Params> {
         theta.zip_with(gradient, |theta, gradient| {
             check_finite(gradient.tensor(), "support gradient", step)?;
-            let change = Value::constant(gradient.tensor().clone()).affine(-self.lr, 0.0)?;
-            Ok(Value::constant(theta.clone()).add(&change)?.into_tensor())
+            Ok(add_scaled(theta, -self.lr, gradient.tensor())?)
         })
     }
 }
 
 /// Adapts to a task by gradient descent on its support loss, keeping no graph.
 ///
+/// `prepare` is as for [`task_gradient`]; what it returns and does not adapt is no part of the result.
+///
 /// # Errors
-/// When the loss fails, does not reach a parameter that adapts, or is not finite.
+/// When a function fails, the loss does not reach a parameter that adapts, or is not finite.
 pub fn adapt<E: Into<LossError>>(
     slow: &Params,
+    prepare: impl Fn(&Params<Value>) -> Result<Prepared, E>,
     support: impl Fn(&Params<Value>) -> Result<Value, E>,
     inner: &InnerLoop,
 ) -> Result<Adapted> {
     inner.validate()?;
-    let (mut theta, rest) = slow.split(&inner.adapt)?;
-    let rest = rest.constants();
+    let prepared = prepared(prepare, &slow.constants())?;
+    let start = slow.overlaid(&prepared.start.tensors());
+    let (mut theta, rest) = start.split(&inner.adapt)?;
+    let rest = rest.constants().overlaid(&prepared.fixed);
     let mut support_losses = Vec::with_capacity(inner.steps + 1);
     for step in 0..inner.steps {
         let fast = theta.variables();
@@ -109,7 +149,7 @@ pub fn adapt<E: Into<LossError>>(
     let last = evaluate(&support, &rest.overlaid(&theta.constants()))?;
     support_losses.push(finite(&last, "support loss", inner.steps)?);
     Ok(Adapted {
-        fast: slow.overlaid(&theta),
+        fast: start.overlaid(&theta),
         support_losses,
     })
 }
@@ -117,107 +157,99 @@ pub fn adapt<E: Into<LossError>>(
 /// The query loss after adapting, and its gradient with respect to the parameters of the start that `train` names.
 ///
 /// With `theta_{k+1} = theta_k - lr g(theta_k)` and `u_K` the gradient of the query loss at `theta_K`, the exact
-/// gradient follows `u_k = u_{k+1} - lr H(theta_k) u_{k+1}`. Only the `theta_k` are kept; each step's graph is built
-/// again when the recursion comes to it, so memory does not grow with the number of steps beyond the stored
-/// parameters. A parameter that does not adapt has a gradient too: the query loss depends on it directly, and the
-/// inner gradients do.
+/// gradient follows `u_k = u_{k+1} - lr H(theta_k) u_{k+1}`. Only what [`Memory`] says is kept of a step. A parameter
+/// that does not adapt has a gradient too: the query loss depends on it directly, and the inner gradients do.
+///
+/// `prepare` computes from the start what the steps have in common, see [`Prepared`]; the meta-gradient goes back
+/// through it.
 ///
 /// # Source
 /// Finn, Abbeel and Levine 2017, "Model-agnostic meta-learning", equation 1 (exact) and section 5.2 (first order).
 ///
 /// # Errors
-/// When a loss fails or is not finite, the support loss does not reach a parameter that adapts, or neither loss
-/// reaches one that is trained.
+/// When a function fails or a loss is not finite, the support loss does not reach a parameter that adapts, or neither
+/// loss reaches one that is trained.
 pub fn task_gradient<E: Into<LossError>>(
     slow: &Params,
+    prepare: impl Fn(&Params<Value>) -> Result<Prepared, E>,
     support: impl Fn(&Params<Value>) -> Result<Value, E>,
     query: impl Fn(&Params<Value>) -> Result<Value, E>,
     inner: &InnerLoop,
     train: &Patterns,
 ) -> Result<TaskGradient> {
     inner.validate()?;
-    let (start, rest) = slow.split(&inner.adapt)?;
     train.check(slow.names())?;
+    let (trained, rest) = slow.split(train)?;
+    let sources = trained.variables();
+    let prepared = prepared(prepare, &rest.constants().overlaid(&sources))?;
+    // The start as it is now: what was prepared stands for what it was prepared from.
+    let start = sources
+        .overlaid(&rest.constants())
+        .overlaid(&prepared.start);
+    let (theta, rest) = start.split(&inner.adapt)?;
+    let mut theta = theta.tensors();
     // What neither adapts nor is trained stays off the graph.
-    let (trained, frozen): (Vec<_>, Vec<_>) =
-        rest.into_iter().partition(|(name, _)| train.matches(name));
-    let trained: Params = trained.into_iter().collect();
-    let frozen = frozen.into_iter().collect::<Params>().constants();
+    let (frozen, wanted): (Vec<_>, Vec<_>) = rest
+        .overlaid(&prepared.fixed)
+        .into_iter()
+        .partition(|(_, value)| value.is_constant());
+    let frozen: Params<Value> = frozen.into_iter().collect();
+    let wanted = wanted.into_iter().collect::<Params<Value>>().tensors();
 
     let mut support_losses = Vec::with_capacity(inner.steps);
-    let mut theta = start;
     // What the way back needs: the points passed for the exact gradient, the sum of the steps for first order.
     let mut passed = Vec::new();
     let mut descent: Option<Params<Value>> = None;
-    // The last step's graph is the first that the recursion needs: it is not built twice.
-    let mut last = None;
     for step in 0..inner.steps {
-        let exact = inner.order == Order::Higher && step + 1 == inner.steps;
-        let graph = if exact {
-            StepGraph::exact(&support, &theta, &trained, &frozen)?
+        // The last step's graph is the first that the recursion needs: it is never built twice.
+        let keep = inner.memory == Memory::Fast || step + 1 == inner.steps;
+        let graph = if inner.order == Order::Higher && keep {
+            StepGraph::exact(&support, &theta, &wanted, &frozen)?
         } else {
-            StepGraph::first(&support, &theta, &trained, &frozen)?
+            StepGraph::first(&support, &theta, &wanted, &frozen)?
         };
         support_losses.push(finite(&graph.loss, "support loss", step)?);
         let next = inner.descend(&theta, &graph.gradient, step)?;
         match inner.order {
-            Order::Higher => passed.push(theta),
+            Order::Higher if keep => passed.push(Passed::Graph(graph)),
+            Order::Higher => passed.push(Passed::Point(theta)),
             Order::First => {
                 descent = Some(match descent {
-                    None => graph.gradient.clone(),
+                    None => graph.gradient,
                     Some(sum) => sum.zip_with(&graph.gradient, Value::add)?,
                 });
             }
         }
         theta = next;
-        last = exact.then_some(graph);
     }
 
-    let variables = theta.variables().overlaid(&trained.variables());
-    let loss = evaluate(&query, &frozen.overlaid(&variables))?;
-    let query_loss = finite(&loss, "query loss", inner.steps)?;
-    let inputs: Vec<&Value> = variables.values().collect();
-    let gradients = grad_or_none(&loss, &inputs, Order::First)?;
-    let mut pulled: Params<Option<Value>> = variables
-        .names()
-        .map(str::to_owned)
-        .zip(gradients)
-        .collect();
-    drop((loss, variables));
-
+    let (query_loss, mut pulled) = query_gradient(query, &theta, &wanted, &frozen, inner.steps)?;
     let mut lr_gradient = 0.0;
-    match inner.order {
-        Order::First => {
-            // The inner gradients count as constants, so the last weights are the start minus the rate times their sum.
-            for (name, gradient) in descent.iter().flat_map(Params::iter) {
-                if let Some(u) = pulled.get(name)? {
-                    lr_gradient -= dot(gradient.tensor(), u.tensor())?;
-                }
-            }
-        }
-        Order::Higher => {
-            for theta in passed.iter().rev() {
-                let graph = match last.take() {
-                    Some(graph) => graph,
-                    None => StepGraph::exact(&support, theta, &trained, &frozen)?,
-                };
-                lr_gradient += graph.pull_back(&mut pulled, inner.lr)?;
-            }
+    // The inner gradients count as constants, so the last weights are the start minus the rate times their sum.
+    for (name, gradient) in descent.iter().flat_map(Params::iter) {
+        if let Some(u) = pulled.get(name)? {
+            lr_gradient -= dot(gradient.tensor(), u.tensor())?;
         }
     }
+    while let Some(passed) = passed.pop() {
+        let graph = match passed {
+            Passed::Graph(graph) => graph,
+            Passed::Point(theta) => StepGraph::exact(&support, &theta, &wanted, &frozen)?,
+        };
+        lr_gradient += graph.pull_back(&mut pulled, inner.lr)?;
+    }
 
+    prepared.pull_back(&mut pulled, &sources)?;
     let mut gradient = Params::new();
-    for (name, pulled) in pulled {
-        if train.matches(&name) {
-            let Some(value) = pulled else {
-                return Err(GradientError::Unreached {
-                    input: format!("parameter `{name}`"),
-                }
-                .into());
-            };
-            check_finite(value.tensor(), "meta-gradient", inner.steps)?;
-            gradient.insert(name, value.into_tensor());
-        }
+    for name in sources.names() {
+        let Some(value) = pulled.remove(name).flatten() else {
+            return Err(GradientError::Unreached {
+                input: format!("parameter `{name}`"),
+            }
+            .into());
+        };
+        check_finite(value.tensor(), "meta-gradient", inner.steps)?;
+        gradient.insert(name, value.into_tensor());
     }
     Ok(TaskGradient {
         query_loss,
@@ -227,11 +259,64 @@ pub fn task_gradient<E: Into<LossError>>(
     })
 }
 
+fn prepared<E: Into<LossError>>(
+    prepare: impl Fn(&Params<Value>) -> Result<Prepared, E>,
+    slow: &Params<Value>,
+) -> Result<Prepared> {
+    prepare(slow).map_err(|error| Error::Caller(error.into()))
+}
+
+impl Prepared {
+    /// Takes gradients from what was prepared to the start it was prepared from.
+    fn pull_back(&self, pulled: &mut Params<Option<Value>>, sources: &Params<Value>) -> Result<()> {
+        let mut pairs = Vec::with_capacity(self.start.len() + self.fixed.len());
+        for (name, value) in self.start.iter().chain(self.fixed.iter()) {
+            if let Some(u) = pulled.remove(name).flatten()
+                && !value.is_constant()
+            {
+                pairs.push((value, u));
+            }
+        }
+        if pairs.is_empty() {
+            return Ok(());
+        }
+        let inputs: Vec<&Value> = sources.values().collect();
+        let shares = pull_back(&pairs, &inputs, Order::First)?;
+        for (name, share) in sources.names().zip(shares) {
+            add_to(pulled, name, share)?;
+        }
+        Ok(())
+    }
+}
+
+/// What is kept of a step.
+enum Passed {
+    Point(Params),
+    Graph(StepGraph),
+}
+
+/// The query loss and its gradient with respect to what adapted and what else is wanted.
+fn query_gradient<E: Into<LossError>>(
+    query: impl Fn(&Params<Value>) -> Result<Value, E>,
+    theta: &Params,
+    wanted: &Params,
+    frozen: &Params<Value>,
+    steps: usize,
+) -> Result<(f64, Params<Option<Value>>)> {
+    let variables = theta.variables().overlaid(&wanted.variables());
+    let loss = evaluate(&query, &frozen.overlaid(&variables))?;
+    let number = finite(&loss, "query loss", steps)?;
+    let inputs: Vec<&Value> = variables.values().collect();
+    let gradients = grad_or_none(&loss, &inputs, Order::First)?;
+    let names = variables.names().map(str::to_owned);
+    Ok((number, names.zip(gradients).collect()))
+}
+
 /// The support loss at one point of the inner loop and its gradient with respect to what adapts.
 struct StepGraph {
     loss: Value,
     gradient: Params<Value>,
-    /// What adapts and what is trained without adapting.
+    /// What adapts and what else the meta-gradient is asked for.
     variables: Params<Value>,
 }
 
@@ -240,13 +325,13 @@ impl StepGraph {
     fn first<E: Into<LossError>>(
         support: impl Fn(&Params<Value>) -> Result<Value, E>,
         theta: &Params,
-        trained: &Params,
+        wanted: &Params,
         frozen: &Params<Value>,
     ) -> Result<Self> {
         let variables = theta.variables();
         let loss = evaluate(
             &support,
-            &frozen.overlaid(&trained.constants()).overlaid(&variables),
+            &frozen.overlaid(&wanted.constants()).overlaid(&variables),
         )?;
         let gradient = grad_params(&loss, &variables, Order::First)?;
         Ok(Self {
@@ -260,11 +345,11 @@ impl StepGraph {
     fn exact<E: Into<LossError>>(
         support: impl Fn(&Params<Value>) -> Result<Value, E>,
         theta: &Params,
-        trained: &Params,
+        wanted: &Params,
         frozen: &Params<Value>,
     ) -> Result<Self> {
         let adapting = theta.variables();
-        let variables = adapting.overlaid(&trained.variables());
+        let variables = adapting.overlaid(&wanted.variables());
         let loss = evaluate(&support, &frozen.overlaid(&variables))?;
         let gradient = grad_params(&loss, &adapting, Order::Higher)?;
         Ok(Self {
@@ -287,16 +372,22 @@ impl StepGraph {
         let inputs: Vec<&Value> = self.variables.values().collect();
         let products = pull_back(&pairs, &inputs, Order::First)?;
         for (name, product) in self.variables.names().zip(products) {
-            if let Some(product) = product {
-                let sum = match u.get(name)? {
-                    Some(u) => u.add(&product)?,
-                    None => product,
-                };
-                u.insert(name, Some(sum));
-            }
+            add_to(u, name, product)?;
         }
         Ok(lr_gradient)
     }
+}
+
+/// Adds a share to the gradient of that name.
+fn add_to(gradients: &mut Params<Option<Value>>, name: &str, share: Option<Value>) -> Result<()> {
+    if let Some(share) = share {
+        let sum = match gradients.remove(name).flatten() {
+            Some(gradient) => gradient.add(&share)?,
+            None => share,
+        };
+        gradients.insert(name, Some(sum));
+    }
+    Ok(())
 }
 
 fn evaluate<E: Into<LossError>>(

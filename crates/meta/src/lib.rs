@@ -9,7 +9,8 @@
 //! use candle_core::{Device, Tensor};
 //! use metashot_autograd::{Order, Params, Patterns, Value};
 //! use metashot_meta::{
-//!     AdamW, Event, InnerLoop, LossError, OuterLoop, Schedule, Surroundings, TrainState, Workers, train,
+//!     AdamW, Event, InnerLoop, LossError, Memory, OuterLoop, Schedule, Surroundings, TrainState, Workers, train,
+//!     unprepared,
 //! };
 //!
 //! // A task is a target between 2 and 4; the only weight is to come near it in one short step.
@@ -21,7 +22,8 @@
 //! let mut start = Params::new();
 //! start.insert("w", Tensor::new(0f64, &Device::Cpu)?);
 //!
-//! let inner = InnerLoop { steps: 1, lr: 0.1, adapt: Patterns::all(), order: Order::Higher };
+//! let inner =
+//!     InnerLoop { steps: 1, lr: 0.1, adapt: Patterns::all(), order: Order::Higher, memory: Memory::Flat };
 //! let outer = OuterLoop {
 //!     schedule: Schedule { peak: 0.1, warmup: 10, total: 100, floor: 0.0 },
 //!     adamw: AdamW::new(0.0),
@@ -30,6 +32,7 @@
 //!     validate_every: 50,
 //! };
 //! let surroundings = Surroundings {
+//!     prepare: |_: &f64, p: &Params<Value>| unprepared(p),
 //!     support: distance,
 //!     query: distance,
 //!     tasks: targets,
@@ -52,11 +55,15 @@ mod metrics;
 mod optimizer;
 mod prototypes;
 mod train;
+mod workers;
 
 pub use error::{Error, LossError, Result};
-pub use inner_loop::{Adapted, InnerLoop, TaskGradient, adapt, task_gradient};
-pub use meta_step::{MetaGradient, Workers, meta_gradient};
+pub use inner_loop::{
+    Adapted, InnerLoop, Memory, Prepared, TaskGradient, adapt, task_gradient, unprepared,
+};
+pub use meta_step::{MetaGradient, meta_gradient};
 pub use metrics::{EntityCounts, Interval, bootstrap, mean_interval};
 pub use optimizer::{AdamW, AdamWState, Schedule, clip_norm};
 pub use prototypes::{nearest_prototype, prototype_logits, prototypes};
 pub use train::{Event, OuterLoop, Surroundings, TrainState, train};
+pub use workers::Workers;

@@ -7,9 +7,10 @@ use metashot_autograd::{Params, Patterns, Value};
 
 use crate::{
     error::{Error, LossError, Result},
-    inner_loop::InnerLoop,
-    meta_step::{Workers, meta_gradient},
+    inner_loop::{InnerLoop, Prepared},
+    meta_step::meta_gradient,
     optimizer::{AdamW, AdamWState, Schedule, clip_norm},
+    workers::Workers,
 };
 
 /// The settings of the outer loop.
@@ -103,7 +104,9 @@ pub enum Event<'a> {
 }
 
 /// What the outer loop needs of its surroundings.
-pub struct Surroundings<S, Q, T, V, O> {
+pub struct Surroundings<P, S, Q, T, V, O> {
+    /// What is computed once for a task.
+    pub prepare: P,
     /// The loss that a task is adapted to.
     pub support: S,
     /// The loss that the start is trained on.
@@ -120,14 +123,15 @@ pub struct Surroundings<S, Q, T, V, O> {
 ///
 /// # Errors
 /// [`Error::Step`] with what failed, or what an observer failed with.
-pub fn train<Task, S, Q, T, V, O, E>(
+pub fn train<Task, P, S, Q, T, V, O, E>(
     mut state: TrainState,
     (inner, outer): (&InnerLoop, &OuterLoop),
     workers: &Workers,
-    surroundings: Surroundings<S, Q, T, V, O>,
+    surroundings: Surroundings<P, S, Q, T, V, O>,
 ) -> Result<TrainState>
 where
     Task: Sync,
+    P: Fn(&Task, &Params<Value>) -> Result<Prepared, E> + Sync,
     S: Fn(&Task, &Params<Value>) -> Result<Value, E> + Sync,
     Q: Fn(&Task, &Params<Value>) -> Result<Value, E> + Sync,
     T: Fn(u64) -> Result<Vec<Task>, LossError>,
@@ -138,6 +142,7 @@ where
     inner.validate()?;
     outer.validate()?;
     let Surroundings {
+        prepare,
         support,
         query,
         tasks,
@@ -154,6 +159,7 @@ where
         let meta = meta_gradient(
             &state.params,
             &batch,
+            &prepare,
             &support,
             &query,
             (inner, &outer.train),
@@ -163,10 +169,11 @@ where
         drop(batch);
         let (gradient, grad_norm) = clip_norm(meta.gradient, outer.clip_norm).map_err(at_step)?;
         let lr = outer.schedule.at(step);
-        (state.params, state.optimizer) = outer
-            .adamw
-            .update(lr, &state.params, &gradient, state.optimizer)
-            .map_err(at_step)?;
+        let TrainState {
+            params, optimizer, ..
+        } = &state;
+        let update = || outer.adamw.update(lr, params, &gradient, optimizer.clone());
+        (state.params, state.optimizer) = workers.install(update).map_err(at_step)?;
         state.step += 1;
         let event = Event::Step {
             step,

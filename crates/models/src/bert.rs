@@ -10,7 +10,7 @@ use std::ops::Range;
 
 use candle_core::{DType, Device, Tensor};
 use metashot_autograd::{
-    Params, Value,
+    Params, Patterns, Value,
     ops::{attention, layer_norm, linear},
 };
 use rand_chacha::ChaCha8Rng;
@@ -56,6 +56,27 @@ impl Bert {
     pub fn new(config: BertConfig) -> Result<Self> {
         config.validate()?;
         Ok(Self { config })
+    }
+
+    /// The name of the word table.
+    pub const WORDS: &str = "embeddings.word_embeddings.weight";
+
+    /// The first layer that `adapt` changes or the number of layers if it changes none; `None` if it changes the
+    /// embeddings. What lies below that layer has the same output at every step of an inner loop.
+    pub fn first_adapting_layer(&self, adapt: &Patterns) -> Option<usize> {
+        let n_layers = self.config.num_hidden_layers;
+        let mut first = n_layers;
+        for (name, _) in self.shapes() {
+            if adapt.matches(&name) {
+                let layer = name.strip_prefix("encoder.layer.")?;
+                let layer = layer
+                    .split('.')
+                    .next()
+                    .and_then(|number| number.parse().ok());
+                first = first.min(layer.unwrap_or(n_layers));
+            }
+        }
+        Some(first)
     }
 
     /// The hidden states of the last layer.

@@ -160,6 +160,27 @@ impl TokenClassifier {
             .forward(params, &self.bert.forward(params, batch)?)
     }
 
+    /// The logits from the input of some layer, or from the last hidden states with the number of layers.
+    ///
+    /// # Shapes
+    /// - `hidden`: `(tokens, hidden)`
+    /// - `lengths`: tokens of each sentence
+    /// - result: `(tokens, n_labels)`
+    ///
+    /// # Errors
+    /// As [`Bert::layers`].
+    pub fn forward_from(
+        &self,
+        layer: usize,
+        params: &Params<Value>,
+        hidden: &Value,
+        lengths: &[usize],
+    ) -> Result<Value> {
+        let layers = layer..self.bert.config.num_hidden_layers;
+        self.head()
+            .forward(params, &self.bert.layers(params, hidden, lengths, layers)?)
+    }
+
     /// The names and shapes of all parameters.
     pub fn shapes(&self) -> Shapes {
         let mut shapes = self.bert.shapes();

@@ -18,6 +18,7 @@ pub(crate) mod layer_norm;
 pub(crate) mod matmul;
 pub(crate) mod reduce;
 pub(crate) mod softmax;
+pub(crate) mod vector;
 
 use candle_core::{CpuStorage, DType, Device, Storage, Tensor, WithDType};
 

@@ -18,6 +18,7 @@ mod reduce;
 mod shape;
 mod softmax;
 mod unary;
+mod vector;
 
 pub use attention::attention;
 pub use block::norm_relu_pool;
@@ -25,7 +26,7 @@ pub use conv::conv2d;
 pub use layer_norm::layer_norm;
 pub use linear::linear;
 pub use loss::{IGNORE_INDEX, cross_entropy};
-pub use reduce::dot;
+pub use vector::{AdamStep, RunningSum, add_scaled, dot};
 
 use crate::value::Value;
 

@@ -2,12 +2,10 @@
 //!
 //! Not here: softmax and losses.
 
-use candle_core::{DType, Tensor};
-
 use super::only;
 use crate::{
-    error::{Error, Result},
-    kernels::{self, on_host, reduce::columns},
+    error::Result,
+    kernels::{on_host, reduce::columns},
     value::{Op, Rule, Value},
 };
 
@@ -39,27 +37,6 @@ impl Op for Broadcast {
     fn backward(&self, grads: &[Option<Value>], _rule: &Rule<'_>) -> Result<Vec<Option<Value>>> {
         Ok(vec![Some(only(grads).sum_to(&self.dims)?)])
     }
-}
-
-/// The inner product of two tensors of one shape, summed in `f64` in a fixed order; no operation of the graph.
-///
-/// # Errors
-/// When the shapes differ.
-pub fn dot(a: &Tensor, b: &Tensor) -> Result<f64> {
-    if a.dims() != b.dims() {
-        let found = format!("{:?} and {:?}", a.dims(), b.dims());
-        return Err(Error::Shape {
-            op: "dot",
-            expected: "two equal shapes".into(),
-            found,
-        });
-    }
-    if on_host(a) && on_host(b) && a.dtype() == b.dtype() {
-        return kernels::reduce::dot(a, b);
-    }
-    Ok((a.to_dtype(DType::F64)? * b.to_dtype(DType::F64)?)?
-        .sum_all()?
-        .to_scalar()?)
 }
 
 impl Value {

@@ -7,7 +7,8 @@ mod ner;
 mod pictures;
 
 use anyhow::Result;
-use metashot_autograd::{Params, Value};
+use metashot_autograd::{Params, Patterns, Value};
+use metashot_meta::{Prepared, unprepared};
 use rand_chacha::ChaCha8Rng;
 
 pub use ner::NerCase;
@@ -27,6 +28,7 @@ pub enum Split {
 }
 
 /// A set of examples with their targets.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Half {
     /// What a learner adapts to.
     Support,
@@ -54,7 +56,21 @@ pub trait Case: Sync {
     /// When weights cannot be read or made.
     fn init(&self, rng: &mut ChaCha8Rng) -> Result<Params>;
 
-    /// The loss on one half of a task.
+    /// What a task computes once, ahead of an inner loop in which `adapt` adapts.
+    ///
+    /// # Errors
+    /// When the model does not fit its input.
+    fn prepare(
+        &self,
+        task: &Self::Task,
+        params: &Params<Value>,
+        adapt: &Patterns,
+    ) -> metashot_models::Result<Prepared> {
+        let _ = (task, adapt);
+        unprepared(params)
+    }
+
+    /// The loss on one half of a task, with what was prepared for it among the parameters.
     ///
     /// # Errors
     /// When the model does not fit its input.

@@ -6,7 +6,7 @@ use std::path::Path;
 
 use anyhow::{Context, Result, ensure};
 use candle_core::{D, DType, Device, Tensor};
-use metashot_autograd::{Params, Value, ops::cross_entropy};
+use metashot_autograd::{Params, Patterns, Value, ops::cross_entropy};
 use metashot_data::{
     ClassSplit, disjoint,
     text::{
@@ -14,8 +14,8 @@ use metashot_data::{
         Tokenizer, read_bio,
     },
 };
-use metashot_meta::{nearest_prototype, prototypes};
-use metashot_models::{BertConfig, TokenBatch, TokenClassifier};
+use metashot_meta::{Prepared, nearest_prototype, prototypes};
+use metashot_models::{Bert, BertConfig, TokenBatch, TokenClassifier};
 use rand_chacha::ChaCha8Rng;
 
 use super::{Case, Half, Split};
@@ -44,6 +44,8 @@ struct Part {
 
 /// The tensors of one episode.
 pub struct NerTask {
+    /// The rows of the word table that its sentences read; their tokens are numbered by them.
+    words: Tensor,
     support: Sentences,
     query: Sentences,
     n_types: usize,
@@ -219,9 +221,13 @@ impl Case for NerCase {
     fn task(&self, split: Split, seed: u64, index: u64) -> Result<NerTask> {
         let part = self.part(split);
         let episode = part.sampler.episode(seed, index)?;
+        let mut support = self.sentences(part, &episode, &episode.support)?;
+        let mut query = self.sentences(part, &episode, &episode.query)?;
+        let words = TokenBatch::renumber(&mut [&mut support.batch, &mut query.batch]);
         Ok(NerTask {
-            support: self.sentences(part, &episode, &episode.support)?,
-            query: self.sentences(part, &episode, &episode.query)?,
+            words: Tensor::new(words, &self.device)?,
+            support,
+            query,
             n_types: episode.types.len(),
         })
     }
@@ -235,6 +241,28 @@ impl Case for NerCase {
         })
     }
 
+    fn prepare(
+        &self,
+        task: &NerTask,
+        params: &Params<Value>,
+        adapt: &Patterns,
+    ) -> metashot_models::Result<Prepared> {
+        let mut prepared = Prepared::default();
+        let words = params.get(Bert::WORDS)?.rows(&task.words)?;
+        prepared.start.insert(Bert::WORDS, words);
+        if let Some(layer) = self.model.bert.first_adapting_layer(adapt) {
+            let params = params.overlaid(&prepared.start);
+            let batch = &task.support.batch;
+            let embedded = self.model.bert.embed(&params, batch)?;
+            let hidden = self
+                .model
+                .bert
+                .layers(&params, &embedded, &batch.lengths, 0..layer)?;
+            prepared.fixed.insert(support_input(layer), hidden);
+        }
+        Ok(prepared)
+    }
+
     fn loss(
         &self,
         task: &NerTask,
@@ -245,14 +273,24 @@ impl Case for NerCase {
             Half::Support => &task.support,
             Half::Query => &task.query,
         };
-        Ok(cross_entropy(
-            &self.model.forward(params, &sentences.batch)?,
-            &sentences.targets,
-        )?)
+        let n_layers = self.model.bert.config.num_hidden_layers;
+        let prepared = (0..=n_layers).find_map(|layer| {
+            let hidden = params.get(&support_input(layer)).ok()?;
+            Some((layer, hidden))
+        });
+        let logits = match (half, prepared) {
+            (Half::Support, Some((layer, hidden))) => {
+                let lengths = &sentences.batch.lengths;
+                self.model.forward_from(layer, params, hidden, lengths)?
+            }
+            _ => self.model.forward(params, &sentences.batch)?,
+        };
+        Ok(cross_entropy(&logits, &sentences.targets)?)
     }
 
     fn score(&self, task: &NerTask, params: &Params) -> Result<Score> {
-        let logits = self.model.forward(&params.constants(), &task.query.batch)?;
+        let params = task.read(params)?;
+        let logits = self.model.forward(&params, &task.query.batch)?;
         let labels = logits
             .tensor()
             .index_select(&task.query.word_rows, 0)?
@@ -264,7 +302,7 @@ impl Case for NerCase {
     fn score_prototypes(&self, task: &NerTask, params: &Params) -> Result<Score> {
         // One prototype a type and one for all else: inside and begin of a type are one class here.
         let scheme = LabelScheme::Io;
-        let params = params.constants();
+        let params = task.read(params)?;
         let embed = |sentences: &Sentences| -> Result<Value> {
             Ok(self
                 .model
@@ -286,6 +324,24 @@ impl Case for NerCase {
         )?;
         let nearest = nearest_prototype(&embed(&task.query)?, &centres)?;
         Ok(Self::compare(scheme, &task.query, &nearest))
+    }
+}
+
+/// The name under which a layer's input on the support set is prepared.
+fn support_input(layer: usize) -> String {
+    format!("support.input.{layer}")
+}
+
+impl NerTask {
+    /// The parameters with the word table that the task's tokens are numbered by, which fast weights have already.
+    fn read(&self, params: &Params) -> Result<Params<Value>> {
+        let mut params = params.constants();
+        let table = params.get(Bert::WORDS)?;
+        if table.dims()[0] != self.words.elem_count() {
+            let words = table.rows(&self.words)?;
+            params.insert(Bert::WORDS, words);
+        }
+        Ok(params)
     }
 }
 

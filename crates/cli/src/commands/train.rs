@@ -169,6 +169,7 @@ fn meta_train<C: Case>(
     let first = state.step;
     let started = std::time::Instant::now();
     let surroundings = Surroundings {
+        prepare: |task: &C::Task, params: &Params<Value>| case.prepare(task, params, &inner.adapt),
         support: |task: &C::Task, params: &Params<Value>| case.loss(task, Half::Support, params),
         query: |task: &C::Task, params: &Params<Value>| case.loss(task, Half::Query, params),
         tasks: |step: u64| -> Result<Vec<C::Task>, LossError> {

@@ -2,7 +2,9 @@
 //!
 //! Not here: the learning rate over time (`schedule`).
 
-use metashot_autograd::{Error as GradientError, Params, Patterns, Value};
+use candle_core::Tensor;
+use metashot_autograd::{Error as GradientError, Params, Patterns, ops::AdamStep};
+use rayon::prelude::*;
 
 use crate::error::{Error, Result};
 
@@ -97,7 +99,7 @@ impl AdamW {
         })
     }
 
-    /// One update of the parameters that `gradient` names; the others are returned as they are.
+    /// One update of the parameters that `gradient` names, side by side; the others are returned as they are.
     ///
     /// # Errors
     /// When a gradient names a parameter that is not there, or its shape differs.
@@ -108,17 +110,12 @@ impl AdamW {
         gradient: &Params,
         state: AdamWState,
     ) -> Result<(Params, AdamWState)> {
-        let mut params = params.clone();
-        let AdamWState { step, mut m, mut v } = state;
-        let step = step + 1;
+        let step = state.step + 1;
         let correction = |beta: f64| 1.0 - beta.powf(step as f64);
-        let (correction1, correction2) = (correction(self.beta1), correction(self.beta2));
-        for (name, gradient) in gradient.iter() {
-            let value = |params: &Params| {
-                Ok::<_, metashot_autograd::Error>(Value::constant(params.get(name)?.clone()))
-            };
-            // A gradient of another shape could be broadcast, and would train the wrong thing.
-            let (wanted, found) = (params.get(name)?.dims(), gradient.dims());
+        let gradients: Vec<(&str, &Tensor)> = gradient.iter().collect();
+        let updates = gradients.into_par_iter().map(|(name, gradient)| {
+            let parameter = params.get(name)?;
+            let (wanted, found) = (parameter.dims(), gradient.dims());
             if wanted != found {
                 return Err(GradientError::Shape {
                     op: "adamw",
@@ -127,28 +124,30 @@ impl AdamW {
                 }
                 .into());
             }
-            let gradient = Value::constant(gradient.clone());
-            let first = value(&m)?
-                .affine(self.beta1, 0.0)?
-                .add(&gradient.affine(1.0 - self.beta1, 0.0)?)?;
-            let square = gradient.mul(&gradient)?;
-            let second = value(&v)?
-                .affine(self.beta2, 0.0)?
-                .add(&square.affine(1.0 - self.beta2, 0.0)?)?;
-            let size = second
-                .affine(1.0 / correction2, 0.0)?
-                .sqrt()?
-                .affine(1.0, self.eps)?;
-            let change = first.affine(lr / correction1, 0.0)?.div(&size)?;
             let decay = if self.no_decay.matches(name) {
                 0.0
             } else {
                 lr * self.weight_decay
             };
-            let updated = value(&params)?.affine(1.0 - decay, 0.0)?.sub(&change)?;
-            params.insert(name, updated.into_tensor());
-            m.insert(name, first.into_tensor());
-            v.insert(name, second.into_tensor());
+            let adam = AdamStep {
+                beta1: self.beta1,
+                beta2: self.beta2,
+                eps: self.eps,
+                rate: lr / correction(self.beta1),
+                correction: correction(self.beta2),
+                keep: 1.0 - decay,
+            };
+            let updated =
+                adam.update([parameter, gradient, state.m.get(name)?, state.v.get(name)?])?;
+            Ok((name, updated))
+        });
+        let updates = updates.collect::<Result<Vec<_>>>()?;
+        let mut params = params.clone();
+        let AdamWState { mut m, mut v, .. } = state;
+        for (name, [parameter, first, second]) in updates {
+            params.insert(name, parameter);
+            m.insert(name, first);
+            v.insert(name, second);
         }
         Ok((params, AdamWState { step, m, v }))
     }

@@ -10,7 +10,9 @@ use std::{
 
 use candle_core::{DType, Device, Tensor};
 use metashot_autograd::{Order, Params, Patterns, Result as GradResult, Value, ops};
-use metashot_meta::{InnerLoop, LossError, Workers, adapt, meta_gradient, task_gradient};
+use metashot_meta::{
+    InnerLoop, LossError, Memory, Workers, adapt, meta_gradient, task_gradient, unprepared,
+};
 use metashot_models::{BertConfig, Conv4, TokenBatch, TokenClassifier, conv4};
 
 type Tensors = HashMap<String, Tensor>;
@@ -103,6 +105,7 @@ impl Case {
             lr: self.numbers("inner_lr")[0],
             adapt: Patterns::new(adapted),
             order,
+            memory: Memory::Flat,
         }
     }
 
@@ -258,7 +261,7 @@ fn check(path: &Path, dtype: DType, tolerance: f64) {
         let what = format!("{name} {dtype:?} task {task}");
         let (support, query) = (case.loss(task, "support"), case.loss(task, "query"));
         let inner = case.inner(Order::First);
-        let adapted = adapt(&slow, &support, &inner).unwrap();
+        let adapted = adapt(&slow, unprepared, &support, &inner).unwrap();
         for (step, &loss) in adapted.support_losses.iter().enumerate() {
             assert_near(
                 loss,
@@ -276,7 +279,8 @@ fn check(path: &Path, dtype: DType, tolerance: f64) {
         );
         for order in [Order::First, Order::Higher] {
             let (inner, all) = (case.inner(order), Patterns::all());
-            let gradient = task_gradient(&slow, &support, &query, &inner, &all).unwrap();
+            let gradient =
+                task_gradient(&slow, unprepared, &support, &query, &inner, &all).unwrap();
             assert_near(gradient.query_loss, query_losses[task], tolerance, &what);
             assert_eq!(gradient.support_losses, adapted.support_losses[..steps]);
         }
@@ -292,6 +296,7 @@ fn check(path: &Path, dtype: DType, tolerance: f64) {
         let meta = meta_gradient(
             &slow,
             &tasks,
+            |_, p| unprepared(p),
             |t, p| t.0(p),
             |t, p| t.1(p),
             settings,

@@ -6,7 +6,7 @@ use std::{
 };
 
 use metashot_autograd::{Order, Patterns};
-use metashot_meta::{InnerLoop, task_gradient};
+use metashot_meta::{InnerLoop, Memory, task_gradient, unprepared};
 
 use crate::sinusoid::{Wave, start};
 
@@ -53,11 +53,13 @@ fn peak_bytes(steps: usize, order: Order) -> isize {
         lr: 0.01,
         adapt: Patterns::all(),
         order,
+        memory: Memory::Flat,
     };
     let before = HELD.get();
     PEAK.set(before);
     task_gradient(
         &slow,
+        unprepared,
         |p| wave.support(p),
         |p| wave.query(p),
         &inner,

@@ -2,8 +2,8 @@
 
 use metashot_autograd::{Order, Params, Patterns, Value};
 use metashot_meta::{
-    AdamW, Error, Event, InnerLoop, LossError, OuterLoop, Schedule, Surroundings, TrainState,
-    Workers, meta_gradient, train,
+    AdamW, Error, Event, InnerLoop, LossError, Memory, OuterLoop, Schedule, Surroundings,
+    TrainState, Workers, meta_gradient, train, unprepared,
 };
 
 use crate::sinusoid::{Wave, start};
@@ -14,6 +14,7 @@ fn inner() -> InnerLoop {
         lr: 0.05,
         adapt: Patterns::all(),
         order: Order::Higher,
+        memory: Memory::Flat,
     }
 }
 
@@ -48,6 +49,7 @@ fn held_out(params: &Params, workers: &Workers) -> f64 {
     meta_gradient(
         params,
         &tasks,
+        |_, p| unprepared(p),
         support,
         query,
         (&inner(), &Patterns::all()),
@@ -62,6 +64,7 @@ fn run(state: TrainState, outer: &OuterLoop, threads: usize) -> (TrainState, Vec
     let workers = Workers::new(threads).unwrap();
     let mut seen = Vec::new();
     let surroundings = Surroundings {
+        prepare: |_: &Wave, p: &Params<Value>| unprepared(p),
         support: |t: &Wave, p: &Params<Value>| t.support(p),
         query: |t: &Wave, p: &Params<Value>| t.query(p),
         tasks: |step| Ok(waves(7, step * 5, 5)),
@@ -131,6 +134,7 @@ fn failures_name_step_and_task() {
     let outer = outer(5);
     let workers = Workers::new(2).unwrap();
     let surroundings = Surroundings {
+        prepare: |_: &Wave, p: &Params<Value>| unprepared(p),
         support: |t: &Wave, p: &Params<Value>| t.support(p),
         query: |t: &Wave, p: &Params<Value>| t.query(p),
         tasks: |step| Ok(waves(7, step * 5, 5)),
@@ -164,8 +168,16 @@ fn the_failing_task_is_named_at_any_number_of_threads() {
         .collect();
     for threads in 1..=4 {
         let workers = Workers::new(threads).unwrap();
-        let error =
-            meta_gradient(&start(1, 8), &tasks, support, query, settings, &workers).unwrap_err();
+        let error = meta_gradient(
+            &start(1, 8),
+            &tasks,
+            |_, p| unprepared(p),
+            support,
+            query,
+            settings,
+            &workers,
+        )
+        .unwrap_err();
         let Error::Task { task: 3, source } = error else {
             panic!("{threads} threads: {error}")
         };
@@ -177,7 +189,16 @@ fn the_failing_task_is_named_at_any_number_of_threads() {
         );
     }
     let workers = Workers::new(1).unwrap();
-    let error = meta_gradient(&start(1, 8), &[], support, query, settings, &workers).unwrap_err();
+    let error = meta_gradient(
+        &start(1, 8),
+        &[],
+        |_, p| unprepared(p),
+        support,
+        query,
+        settings,
+        &workers,
+    )
+    .unwrap_err();
     assert_eq!(
         error.to_string(),
         "`tasks_per_step` must be at least 1, found `0`"
@@ -188,6 +209,7 @@ fn the_failing_task_is_named_at_any_number_of_threads() {
 fn failure(outer: &OuterLoop, score: f64) -> Vec<String> {
     let state = TrainState::new(start(1, 8), outer).unwrap();
     let surroundings = Surroundings {
+        prepare: |_: &Wave, p: &Params<Value>| unprepared(p),
         support: |t: &Wave, p: &Params<Value>| t.support(p),
         query: |t: &Wave, p: &Params<Value>| t.query(p),
         tasks: |step| Ok(waves(7, step, 1)),

@@ -2,7 +2,9 @@
 
 use candle_core::{Device, Tensor};
 use metashot_autograd::{Order, Params, Patterns, Value, grad_or_none, grad_params, ops::dot};
-use metashot_meta::{Error, InnerLoop, adapt, task_gradient};
+use metashot_meta::{
+    Error, InnerLoop, LossError, Memory, Prepared, adapt, task_gradient, unprepared,
+};
 
 use crate::sinusoid::{Wave, start};
 
@@ -12,6 +14,7 @@ fn inner(steps: usize, adapt: &[&str], order: Order) -> InnerLoop {
         lr: 0.05,
         adapt: Patterns::new(adapt.iter().copied()),
         order,
+        memory: Memory::Flat,
     }
 }
 
@@ -19,6 +22,7 @@ fn gradient(slow: &Params, inner: &InnerLoop) -> (f64, Params, f64) {
     let wave = Wave::new(3, 0);
     let task = task_gradient(
         slow,
+        unprepared,
         |p| wave.support(p),
         |p| wave.query(p),
         inner,
@@ -134,6 +138,115 @@ fn equals_central_differences_of_the_meta_loss() {
 }
 
 #[test]
+fn keeping_the_graphs_changes_no_bit() {
+    let slow = start(1, 8);
+    let flat = inner(4, &["*"], Order::Higher);
+    let fast = InnerLoop {
+        memory: Memory::Fast,
+        ..flat.clone()
+    };
+    let ((loss, flat, _), (fast_loss, fast, _)) = (gradient(&slow, &flat), gradient(&slow, &fast));
+    assert_eq!(loss.to_bits(), fast_loss.to_bits());
+    for (name, flat) in flat.iter() {
+        assert_eq!(numbers(flat), numbers(fast.get(name).unwrap()), "{name}");
+    }
+}
+
+#[test]
+fn what_is_prepared_once_is_what_every_step_computes() {
+    let (slow, wave) = (start(1, 8), Wave::new(3, 0));
+    let prepare = |p: &Params<Value>| -> Result<Prepared, LossError> {
+        let mut prepared = Prepared::default();
+        prepared.fixed.insert("support.hidden", wave.hidden(p)?);
+        Ok(prepared)
+    };
+    for train in [&["*"][..], &["head"], &["!body.0"]] {
+        for order in [Order::Higher, Order::First] {
+            let inner = inner(3, &["head", "body.1.weight"], order);
+            let train = Patterns::new(train.iter().copied());
+            let (support, query) = (
+                |p: &Params<Value>| Ok(wave.support(p)?),
+                |p: &Params<Value>| Ok(wave.query(p)?),
+            );
+            let once = task_gradient(&slow, prepare, support, query, &inner, &train).unwrap();
+            let every = task_gradient(
+                &slow,
+                unprepared::<LossError>,
+                support,
+                query,
+                &inner,
+                &train,
+            )
+            .unwrap();
+            assert_eq!(once.gradient.len(), every.gradient.len());
+            for (name, every) in every.gradient.iter() {
+                let pairs = numbers(every)
+                    .into_iter()
+                    .zip(numbers(once.gradient.get(name).unwrap()));
+                for (every, once) in pairs {
+                    assert!(
+                        (every - once).abs() < 1e-14,
+                        "`{name}`, {train:?}, {order:?}: {once} for {every}"
+                    );
+                }
+            }
+        }
+    }
+    let support = |p: &Params<Value>| Ok(wave.support(p)?);
+    let inner = inner(5, &["head"], Order::First);
+    let once = adapt(&slow, prepare, support, &inner).unwrap();
+    let every = adapt(&slow, unprepared::<LossError>, support, &inner).unwrap();
+    assert_eq!(once.support_losses, every.support_losses);
+    assert!(!once.fast.contains("support.hidden"));
+}
+
+#[test]
+fn the_gradient_goes_back_through_a_prepared_start() {
+    let (slow, wave) = (start(1, 8), Wave::new(3, 0));
+    // The head starts from the support set and from its own slow weights, and the layer below it adapts too.
+    let prepare = |p: &Params<Value>| -> Result<Prepared, LossError> {
+        let mean = wave.hidden(p)?.mean_keepdim(&[0])?;
+        let mut prepared = Prepared::default();
+        prepared
+            .start
+            .insert("head.weight", mean.mul(p.get("head.weight")?)?.tanh()?);
+        Ok(prepared)
+    };
+    let (support, query) = (
+        |p: &Params<Value>| Ok(wave.support(p)?),
+        |p: &Params<Value>| Ok(wave.query(p)?),
+    );
+    let inner = inner(3, &["head", "body"], Order::Higher);
+    let run = |slow: &Params| {
+        task_gradient(slow, prepare, support, query, &inner, &Patterns::all()).unwrap()
+    };
+    let exact = run(&slow).gradient;
+    let h = 1e-6;
+    for (name, tensor) in slow.iter() {
+        let direction = (tensor.ones_like().unwrap() * h).unwrap();
+        let at = |moved: Tensor| {
+            let mut slow = slow.clone();
+            slow.insert(name, moved);
+            run(&slow).query_loss
+        };
+        let (up, down) = (
+            at((tensor + &direction).unwrap()),
+            at((tensor - &direction).unwrap()),
+        );
+        let derivative: f64 = numbers(exact.get(name).unwrap()).iter().sum();
+        let difference = (up - down) / (2.0 * h);
+        assert!(
+            (difference - derivative).abs() < 1e-7,
+            "`{name}`: {difference} for {derivative}"
+        );
+    }
+}
+
+fn numbers(tensor: &Tensor) -> Vec<f64> {
+    tensor.flatten_all().unwrap().to_vec1().unwrap()
+}
+
+#[test]
 fn orders_agree_when_the_rate_is_zero() {
     let slow = start(1, 8);
     let at = |order| {
@@ -166,6 +279,7 @@ fn adapting_lowers_the_support_loss() {
     let wave = Wave::new(3, 0);
     let adapted = adapt(
         &start(1, 8),
+        unprepared,
         |p| wave.support(p),
         &inner(20, &["*"], Order::First),
     )
@@ -183,9 +297,16 @@ fn names_what_cannot_be_done() {
     let slow = start(1, 8);
     let wave = Wave::new(3, 0);
     let run = |inner: &InnerLoop, train: &Patterns| {
-        task_gradient(&slow, |p| wave.support(p), |p| wave.query(p), inner, train)
-            .unwrap_err()
-            .to_string()
+        task_gradient(
+            &slow,
+            unprepared,
+            |p| wave.support(p),
+            |p| wave.query(p),
+            inner,
+            train,
+        )
+        .unwrap_err()
+        .to_string()
     };
     let all = Patterns::all();
     let message = run(&inner(1, &["tail"], Order::First), &all);
@@ -210,8 +331,15 @@ fn names_what_cannot_be_done() {
     let mut extra = slow.clone();
     extra.insert("unused", slow.get("head.bias").unwrap().clone());
     let heads = inner(1, &["head"], Order::Higher);
-    let error =
-        task_gradient(&extra, |p| wave.support(p), |p| wave.query(p), &heads, &all).unwrap_err();
+    let error = task_gradient(
+        &extra,
+        unprepared,
+        |p| wave.support(p),
+        |p| wave.query(p),
+        &heads,
+        &all,
+    )
+    .unwrap_err();
     assert!(
         error
             .to_string()
@@ -227,7 +355,7 @@ fn a_loss_that_diverges_names_the_step() {
         lr: 1e200,
         ..inner(5, &["*"], Order::First)
     };
-    let error = adapt(&start(1, 8), |p| wave.support(p), &inner).unwrap_err();
+    let error = adapt(&start(1, 8), unprepared, |p| wave.support(p), &inner).unwrap_err();
     let Error::NotFinite { what, step } = error else {
         panic!("{error}")
     };
@@ -246,7 +374,8 @@ fn says_what_is_not_finite_and_where() {
             };
             let inner = inner(2, &["*"], order);
             let all = Patterns::all();
-            let error = task_gradient(&slow, loss(support), loss(query), &inner, &all).unwrap_err();
+            let error = task_gradient(&slow, unprepared, loss(support), loss(query), &inner, &all)
+                .unwrap_err();
             let Error::NotFinite { what, step } = error else {
                 panic!("{error}")
             };
@@ -269,7 +398,7 @@ fn a_gradient_that_the_next_loss_hides_is_found() {
     let mut slow = Params::new();
     slow.insert("w", Tensor::new(0f64, &Device::Cpu).unwrap());
     let support = |p: &Params<Value>| p.get("w")?.mul(p.get("w")?)?.sqrt()?.relu();
-    let error = adapt(&slow, support, &inner(1, &["*"], Order::First)).unwrap_err();
+    let error = adapt(&slow, unprepared, support, &inner(1, &["*"], Order::First)).unwrap_err();
     assert!(
         error
             .to_string()

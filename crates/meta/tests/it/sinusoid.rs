@@ -35,27 +35,41 @@ impl Wave {
     }
 
     pub(crate) fn support(&self, params: &Params<Value>) -> Result<Value> {
-        loss(params, &self.support)
+        // What `hidden` prepared, if it was asked to.
+        loss(params, &self.support, params.get("support.hidden").ok())
+    }
+
+    /// What the first layer makes of the support set.
+    pub(crate) fn hidden(&self, params: &Params<Value>) -> Result<Value> {
+        layer(params, &Value::constant(self.support.0.clone()), "body.0")?.tanh()
     }
 
     pub(crate) fn query(&self, params: &Params<Value>) -> Result<Value> {
-        loss(params, &self.query)
+        loss(params, &self.query, None)
     }
 }
 
 /// A shared hidden layer that does not adapt by itself, one that does, and a head.
-fn loss(params: &Params<Value>, (x, y): &(Tensor, Tensor)) -> Result<Value> {
-    let layer = |x: &Value, name: &str| {
-        ops::linear(
-            x,
-            params.get(&format!("{name}.weight"))?,
-            params.get(&format!("{name}.bias"))?,
-        )
+fn loss(
+    params: &Params<Value>,
+    (x, y): &(Tensor, Tensor),
+    hidden: Option<&Value>,
+) -> Result<Value> {
+    let h = match hidden {
+        Some(hidden) => hidden.clone(),
+        None => layer(params, &Value::constant(x.clone()), "body.0")?.tanh()?,
     };
-    let h = layer(&Value::constant(x.clone()), "body.0")?.tanh()?;
-    let h = layer(&h, "body.1")?.tanh()?;
-    let error = layer(&h, "head")?.sub(&Value::constant(y.clone()))?;
+    let h = layer(params, &h, "body.1")?.tanh()?;
+    let error = layer(params, &h, "head")?.sub(&Value::constant(y.clone()))?;
     error.mul(&error)?.mean_all()
+}
+
+fn layer(params: &Params<Value>, x: &Value, name: &str) -> Result<Value> {
+    ops::linear(
+        x,
+        params.get(&format!("{name}.weight"))?,
+        params.get(&format!("{name}.bias"))?,
+    )
 }
 
 /// First weights from a seed.

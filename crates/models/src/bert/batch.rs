@@ -2,6 +2,8 @@
 //!
 //! Deliberately not here: a padding token or a mask; what is padding never gets in.
 
+use std::collections::BTreeSet;
+
 use super::BertConfig;
 use crate::{Error, Result, error::show};
 
@@ -69,6 +71,33 @@ impl TokenBatch {
         }
         packed.type_ids = vec![0; packed.ids.len()];
         Ok(packed)
+    }
+
+    /// Renumbers the tokens of some batches to count only the words that occur in them, and returns those: the row of
+    /// the word table that each new number stands for, in ascending order.
+    ///
+    /// A task reads a small part of the table. With these rows in the table's place, its gradient and its fast weights
+    /// are as small.
+    ///
+    /// ```
+    /// use metashot_models::TokenBatch;
+    ///
+    /// let mut a = TokenBatch::from_sequences([[101, 2054, 102]]);
+    /// let mut b = TokenBatch::from_sequences([[101, 9, 102]]);
+    /// assert_eq!(TokenBatch::renumber(&mut [&mut a, &mut b]), [9, 101, 102, 2054]);
+    /// assert_eq!((a.ids, b.ids), (vec![1, 3, 2], vec![1, 0, 2]));
+    /// ```
+    pub fn renumber(batches: &mut [&mut Self]) -> Vec<u32> {
+        let words: BTreeSet<u32> = batches
+            .iter()
+            .flat_map(|batch| batch.ids.iter().copied())
+            .collect();
+        let words: Vec<u32> = words.into_iter().collect();
+        for id in batches.iter_mut().flat_map(|batch| &mut batch.ids) {
+            // Every id is there: the set was made of them.
+            *id = words.partition_point(|word| word < id) as u32;
+        }
+        words
     }
 
     /// How many tokens there are in all sentences.
