@@ -11,6 +11,7 @@ use candle_core::Tensor;
 
 use crate::{
     error::{Error, Result},
+    ops::add_all,
     params::Params,
     value::{Node, Order, Rule, Source, Value},
 };
@@ -122,14 +123,14 @@ fn walk(
         .collect::<Result<Vec<Source>>>()?;
     let roots = outputs.iter().filter_map(|(output, _)| output.source());
     let graph = Graph::reaching(roots, &wanted, beyond);
-    let mut gradients: Vec<Vec<Option<Value>>> = graph
+    let mut gradients: Vec<Vec<Vec<Value>>> = graph
         .nodes
         .iter()
-        .map(|node| vec![None; node.n_outputs])
+        .map(|node| vec![Vec::new(); node.n_outputs])
         .collect();
     for (output, cotangent) in outputs {
         if let Some((index, slot)) = output.source().and_then(|source| graph.find(source)) {
-            accumulate(&mut gradients[index][slot], cotangent.clone())?;
+            gradients[index][slot].push(cotangent.clone());
         }
     }
     for index in (0..graph.nodes.len()).rev() {
@@ -137,14 +138,19 @@ fn walk(
         let Some(op) = &node.op else { continue };
         // A node whose own gradient is asked for keeps it; any other gives its memory back here.
         let asked = wanted.iter().any(|source| Arc::ptr_eq(&source.node, node));
-        if gradients[index].iter().all(Option::is_none) || (asked && beyond == Beyond::Stop) {
+        if gradients[index].iter().all(Vec::is_empty) || (asked && beyond == Beyond::Stop) {
             continue;
         }
-        let outputs = if asked {
-            gradients[index].clone()
-        } else {
-            std::mem::take(&mut gradients[index])
-        };
+        let shares = std::mem::take(&mut gradients[index]);
+        let outputs = shares
+            .iter()
+            .map(|shares| total(shares))
+            .collect::<Result<Vec<_>>>()?;
+        drop(shares);
+        if asked {
+            let kept = outputs.iter().map(|sum| sum.iter().cloned().collect());
+            gradients[index] = kept.collect();
+        }
         let parents: Vec<_> = node
             .parents
             .iter()
@@ -158,18 +164,17 @@ fn walk(
         };
         for (parent, gradient) in parents.into_iter().zip(op.backward(&outputs, &rule)?) {
             if let (Some((parent, slot)), Some(gradient)) = (parent, gradient) {
-                accumulate(&mut gradients[parent][slot], gradient)?;
+                gradients[parent][slot].push(gradient);
             }
         }
     }
-    Ok(wanted
+    wanted
         .iter()
-        .map(|source| {
-            graph
-                .find(source)
-                .and_then(|(index, slot)| gradients[index].get(slot).cloned().flatten())
+        .map(|source| match graph.find(source) {
+            Some((index, slot)) => total(&gradients[index][slot]),
+            None => Ok(None),
         })
-        .collect())
+        .collect()
 }
 
 /// A scalar function's gradient at `inputs` and its Hessian times `vectors`, from one graph.
@@ -206,12 +211,19 @@ pub fn hessian_vector_product(
     ))
 }
 
-fn accumulate(slot: &mut Option<Value>, gradient: Value) -> Result<()> {
-    *slot = Some(match slot.take() {
-        None => gradient,
-        Some(sum) => sum.add(&gradient)?,
-    });
-    Ok(())
+/// What a value's uses send back to it, added when it is needed: all at once if none is on a graph.
+fn total(shares: &[Value]) -> Result<Option<Value>> {
+    let Some((first, rest)) = shares.split_first() else {
+        return Ok(None);
+    };
+    if shares.iter().all(Value::is_constant) {
+        let tensors: Vec<&Tensor> = shares.iter().map(Value::tensor).collect();
+        return Ok(Some(Value::constant(add_all(&tensors)?)));
+    }
+    let sum = rest
+        .iter()
+        .try_fold(first.clone(), |sum, share| sum.add(share))?;
+    Ok(Some(sum))
 }
 
 /// The nodes on a path from the roots to a wanted value, parents first.

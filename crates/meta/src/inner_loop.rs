@@ -5,7 +5,7 @@
 use candle_core::Tensor;
 use metashot_autograd::{
     Error as GradientError, Order, Params, Patterns, Value, grad_or_none, grad_params,
-    ops::{add_scaled, dot},
+    ops::{add_scaled, all_finite, dot},
     pull_back,
 };
 
@@ -407,7 +407,7 @@ fn finite(loss: &Value, what: &'static str, step: usize) -> Result<f64> {
 }
 
 fn check_finite(gradient: &Tensor, what: &'static str, step: usize) -> Result<()> {
-    if dot(gradient, gradient)?.is_finite() {
+    if all_finite(gradient)? {
         Ok(())
     } else {
         Err(Error::NotFinite { what, step })

@@ -2,7 +2,10 @@
 //!
 //! Not here: what a task is, and the optimizer.
 
-use metashot_autograd::{Params, Patterns, Value, ops::RunningSum};
+use metashot_autograd::{
+    Params, Patterns, Value,
+    ops::{scale, sum_in_order},
+};
 
 use crate::{
     error::{Error, LossError, Result},
@@ -55,60 +58,51 @@ pub fn meta_gradient<T: Sync, E: Into<LossError>>(
             source: Box::new(source),
         })
     };
-    let mut sum: Option<Sum> = None;
-    workers.in_order(tasks.len(), gradient, |task| {
-        match &mut sum {
-            None => sum = Some(Sum::new(&task)?),
-            Some(sum) => sum.add(&task)?,
-        }
-        Ok(())
-    })?;
-    let sum = sum.ok_or_else(|| Error::Setting {
-        setting: "tasks_per_step",
-        wanted: "at least 1",
-        found: "0".into(),
-    })?;
-    sum.mean(tasks.len())
+    let mut sum = Sum::default();
+    workers.in_order(tasks.len(), gradient, |tasks| sum.add(&tasks))?;
+    if tasks.is_empty() {
+        return Err(Error::Setting {
+            setting: "tasks_per_step",
+            wanted: "at least 1",
+            found: "0".into(),
+        });
+    }
+    let factor = 1.0 / tasks.len() as f64;
+    Ok(MetaGradient {
+        loss: sum.loss * factor,
+        start_loss: sum.start_loss * factor,
+        gradient: workers.install(|| scaled(&sum.gradient, factor))?,
+        lr_gradient: sum.lr_gradient * factor,
+    })
 }
 
-/// The sum of the tasks' gradients, written in place.
+/// The sum over the tasks so far.
+#[derive(Default)]
 struct Sum {
     loss: f64,
     start_loss: f64,
     lr_gradient: f64,
-    gradient: Params<RunningSum>,
+    gradient: Params,
 }
 
 impl Sum {
-    fn new(task: &TaskGradient) -> Result<Self> {
-        Ok(Self {
-            loss: task.query_loss,
-            start_loss: start_loss(task),
-            lr_gradient: task.lr_gradient,
-            gradient: task.gradient.try_map(|_, tensor| RunningSum::new(tensor))?,
-        })
-    }
-
-    fn add(&mut self, task: &TaskGradient) -> Result<()> {
-        self.loss += task.query_loss;
-        self.start_loss += start_loss(task);
-        self.lr_gradient += task.lr_gradient;
-        for (name, sum) in self.gradient.iter_mut() {
-            sum.add(task.gradient.get(name)?)?;
+    /// Adds some tasks in their order.
+    fn add(&mut self, tasks: &[TaskGradient]) -> Result<()> {
+        for task in tasks {
+            self.loss += task.query_loss;
+            self.start_loss += start_loss(task);
+            self.lr_gradient += task.lr_gradient;
         }
+        let sums = tasks[0].gradient.names().map(|name| {
+            let mut addends = Vec::with_capacity(tasks.len() + 1);
+            addends.extend(self.gradient.get(name).ok());
+            for task in tasks {
+                addends.push(task.gradient.get(name)?);
+            }
+            Ok((name.to_owned(), sum_in_order(&addends)?))
+        });
+        self.gradient = sums.collect::<Result<Params>>()?;
         Ok(())
-    }
-
-    fn mean(self, n_tasks: usize) -> Result<MetaGradient> {
-        let scale = 1.0 / n_tasks as f64;
-        let sum = self.gradient.into_iter();
-        let sum = sum.map(|(name, sum)| (name, sum.into_tensor())).collect();
-        Ok(MetaGradient {
-            loss: self.loss * scale,
-            start_loss: self.start_loss * scale,
-            gradient: scaled(&sum, scale)?,
-            lr_gradient: self.lr_gradient * scale,
-        })
     }
 }
 
@@ -117,10 +111,6 @@ fn start_loss(task: &TaskGradient) -> f64 {
 }
 
 /// Every parameter times a number.
-pub(crate) fn scaled(params: &Params, scale: f64) -> Result<Params> {
-    params.try_map(|_, tensor| {
-        Ok(Value::constant(tensor.clone())
-            .affine(scale, 0.0)?
-            .into_tensor())
-    })
+pub(crate) fn scaled(params: &Params, factor: f64) -> Result<Params> {
+    params.try_map(|_, tensor| Ok(scale(tensor, factor)?))
 }

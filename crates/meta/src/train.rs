@@ -167,7 +167,8 @@ where
         )
         .map_err(at_step)?;
         drop(batch);
-        let (gradient, grad_norm) = clip_norm(meta.gradient, outer.clip_norm).map_err(at_step)?;
+        let clip = || clip_norm(meta.gradient, outer.clip_norm);
+        let (gradient, grad_norm) = workers.install(clip).map_err(at_step)?;
         let lr = outer.schedule.at(step);
         let TrainState {
             params, optimizer, ..

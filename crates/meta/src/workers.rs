@@ -70,10 +70,11 @@ impl Workers {
         outcomes.into_iter().collect()
     }
 
-    /// Calls `f` for `0..count` side by side and hands what it returned to `take` in that order, as soon as it can.
+    /// Calls `f` for `0..count` side by side and hands what it returned to `take` in that order: a few results at a
+    /// time, as many as there are threads, and fewer at the end.
     ///
-    /// No call starts further than two a thread from the first whose result was not taken yet, so what waits to be
-    /// taken is bounded.
+    /// No call starts further than three a thread from the first whose result was not taken yet, so what waits to be
+    /// taken is bounded. What `take` splits over the pool finds the threads idle that have nothing left to start.
     ///
     /// # Errors
     /// The first error in that order; nothing is started or taken after it.
@@ -81,10 +82,12 @@ impl Workers {
         &self,
         count: usize,
         f: impl Fn(usize) -> Result<R, E> + Sync,
-        take: impl FnMut(R) -> Result<(), E> + Send,
+        take: impl FnMut(Vec<R>) -> Result<(), E> + Send,
     ) -> Result<(), E> {
-        let ahead = 2 * self.n_threads();
+        let at_once = self.n_threads();
         let queue = Mutex::new(Queue {
+            count,
+            at_once,
             started: 0,
             taken: 0,
             waiting: BTreeMap::new(),
@@ -93,16 +96,12 @@ impl Workers {
         });
         let moved = Condvar::new();
         self.pool.broadcast(|_| {
-            let lock = || queue.lock().unwrap_or_else(PoisonError::into_inner);
+            let mut state = queue.lock().unwrap_or_else(PoisonError::into_inner);
             loop {
-                let mut state = lock();
-                while state.failed.is_empty()
-                    && state.started < count
-                    && state.started >= state.taken + ahead
-                {
+                while state.is_open() && state.started >= state.taken + 3 * at_once {
                     state = moved.wait(state).unwrap_or_else(PoisonError::into_inner);
                 }
-                if state.started == count || !state.failed.is_empty() {
+                if !state.is_open() {
                     return;
                 }
                 let index = state.started;
@@ -110,7 +109,7 @@ impl Workers {
                 drop(state);
                 // A thread that died without a word would leave the others waiting for its result.
                 let outcome = catch_unwind(AssertUnwindSafe(|| f(index)));
-                let mut state = lock();
+                state = queue.lock().unwrap_or_else(PoisonError::into_inner);
                 match outcome {
                     Ok(Ok(result)) => {
                         state.waiting.insert(index, result);
@@ -123,7 +122,6 @@ impl Workers {
                         state.failed.insert(index, Failure::Panic(panic));
                     }
                 }
-                drop(state);
                 moved.notify_all();
             }
         });
@@ -138,6 +136,8 @@ impl Workers {
 
 /// Where [`Workers::in_order`] stands.
 struct Queue<R, E, T> {
+    count: usize,
+    at_once: usize,
     started: usize,
     taken: usize,
     waiting: BTreeMap<usize, R>,
@@ -150,17 +150,25 @@ enum Failure<E> {
     Panic(Box<dyn std::any::Any + Send>),
 }
 
-impl<R, E, T: FnMut(R) -> Result<(), E>> Queue<R, E, T> {
-    /// Hands over all results that are next in order.
+impl<R, E, T: FnMut(Vec<R>) -> Result<(), E>> Queue<R, E, T> {
+    /// Whether there is something left to start.
+    fn is_open(&self) -> bool {
+        self.started < self.count && self.failed.is_empty()
+    }
+
+    /// Hands over the results that are next in order, once there are enough of them.
     fn hand_over(&mut self) {
-        while self.failed.is_empty()
-            && let Some(result) = self.waiting.remove(&self.taken)
-        {
-            if let Err(error) = (self.take)(result) {
-                self.failed.insert(self.taken, Failure::Error(error));
-            }
-            self.taken += 1;
+        let next = (self.taken + self.at_once).min(self.count);
+        let complete = (self.taken..next).all(|index| self.waiting.contains_key(&index));
+        if !complete || next == self.taken || !self.failed.is_empty() {
+            return;
         }
+        let results = (self.taken..next).filter_map(|index| self.waiting.remove(&index));
+        if let Err(error) = (self.take)(results.collect()) {
+            self.failed.insert(self.taken, Failure::Error(error));
+        }
+        self.taken = next;
+        self.hand_over();
     }
 }
 
@@ -185,8 +193,8 @@ mod tests {
             pause(if index == 0 { 20 } else { 1 });
             Ok::<_, ()>(index)
         };
-        let take = |index| {
-            taken.push(index);
+        let take = |results: Vec<usize>| {
+            taken.extend(results);
             Ok(())
         };
         workers.in_order(30, slow_first, take).unwrap();
@@ -194,17 +202,17 @@ mod tests {
     }
 
     #[test]
-    fn no_thread_runs_further_ahead_than_two_results_each() {
+    fn no_thread_runs_further_ahead_than_three_results_each() {
         let workers = Workers::new(3).unwrap();
         let (started, taken) = (AtomicUsize::new(0), AtomicUsize::new(0));
         let slow_first = |index| {
             let before = started.fetch_add(1, Ordering::SeqCst);
-            assert!(before < taken.load(Ordering::SeqCst) + 6 + 1);
+            assert!(before < taken.load(Ordering::SeqCst) + 9);
             pause(if index % 9 == 0 { 10 } else { 0 });
             Ok::<_, ()>(())
         };
-        let take = |()| {
-            taken.fetch_add(1, Ordering::SeqCst);
+        let take = |results: Vec<()>| {
+            taken.fetch_add(results.len(), Ordering::SeqCst);
             Ok(())
         };
         workers.in_order(50, slow_first, take).unwrap();
@@ -219,10 +227,13 @@ mod tests {
             if index >= 3 { Err(index) } else { Ok(index) }
         };
         assert_eq!(workers.in_order(20, fails, |_| Ok(())), Err(3));
-        assert_eq!(
-            workers.in_order(20, Ok, |index| if index == 5 { Err(99) } else { Ok(()) }),
-            Err(99)
-        );
+        let full = |results: Vec<usize>| {
+            if results.contains(&5) {
+                return Err(99);
+            }
+            Ok(())
+        };
+        assert_eq!(workers.in_order(20, Ok, full), Err(99));
     }
 
     #[test]
@@ -232,7 +243,7 @@ mod tests {
             assert!(index != 2, "task 2 died");
             Ok::<_, ()>(())
         };
-        let outcome = catch_unwind(AssertUnwindSafe(|| workers.in_order(9, dies, |()| Ok(()))));
+        let outcome = catch_unwind(AssertUnwindSafe(|| workers.in_order(9, dies, |_| Ok(()))));
         let message = outcome.unwrap_err();
         assert_eq!(message.downcast_ref::<&str>(), Some(&"task 2 died"));
     }

@@ -3,9 +3,11 @@
 //! Candle's own runs on a pool of spinning threads, which fight with the tasks that already use every core. Not
 //! here: broadcasts other than of trailing axes, which are rare and stay with candle.
 
+use std::mem::MaybeUninit;
+
 use candle_core::Tensor;
 
-use super::{Float, for_float, on_host, tensor, vectorized, with_slices};
+use super::{Float, filled, for_float, on_host, tensor, vectorized, with_slices};
 use crate::error::Result;
 
 /// An operation of two numbers.
@@ -39,12 +41,14 @@ pub(crate) fn binary(a: &Tensor, b: &Tensor, op: Binary) -> Result<Tensor> {
     };
     for_float!(a, T => {
         let out = with_slices([a, b], |[a, b]: [&[T]; 2]| {
-            vectorized!(match op {
-                Binary::Add => zip(a, b, #[inline(always)] |x, y| x + y),
-                Binary::Sub => zip(a, b, #[inline(always)] |x, y| x - y),
-                Binary::Mul => zip(a, b, #[inline(always)] |x, y| x * y),
-                Binary::Div => zip(a, b, #[inline(always)] |x, y| x / y),
-            })
+            // Nothing times something is nothing: an empty operand makes an empty result.
+            let n = if a.is_empty() || b.is_empty() { 0 } else { a.len().max(b.len()) };
+            filled(n, |out| vectorized!(match op {
+                Binary::Add => zip(a, b, out, #[inline(always)] |x, y| x + y),
+                Binary::Sub => zip(a, b, out, #[inline(always)] |x, y| x - y),
+                Binary::Mul => zip(a, b, out, #[inline(always)] |x, y| x * y),
+                Binary::Div => zip(a, b, out, #[inline(always)] |x, y| x / y),
+            }))
         })?;
         tensor(out, dims)
     })
@@ -58,7 +62,9 @@ pub(crate) fn affine(x: &Tensor, mul: f64, add: f64) -> Result<Tensor> {
     for_float!(x, T => {
         let (mul, add) = (T::of(mul), T::of(add));
         let out = with_slices([x], |[x]: [&[T]; 1]| {
-            vectorized!(x.iter().map(#[inline(always)] |&x| mul * x + add).collect::<Vec<T>>())
+            filled(x.len(), |out| vectorized!(for (out, &x) in out.iter_mut().zip(x) {
+                out.write(mul * x + add);
+            }))
         })?;
         tensor(out, x.dims())
     })
@@ -66,31 +72,26 @@ pub(crate) fn affine(x: &Tensor, mul: f64, add: f64) -> Result<Tensor> {
 
 /// The shorter operand is repeated along the longer one.
 #[inline(always)]
-fn zip<T: Float>(a: &[T], b: &[T], f: impl Fn(T, T) -> T + Copy) -> Vec<T> {
-    let mut out = Vec::with_capacity(a.len().max(b.len()));
-    if a.is_empty() || b.is_empty() {
-        return out;
+fn zip<T: Float>(a: &[T], b: &[T], out: &mut [MaybeUninit<T>], f: impl Fn(T, T) -> T + Copy) {
+    if out.is_empty() {
+        return;
     }
     if b.len() == 1 {
         let y = b[0];
-        out.extend(a.iter().map(
-            #[inline(always)]
-            |&x| f(x, y),
-        ));
+        for (out, &x) in out.iter_mut().zip(a) {
+            out.write(f(x, y));
+        }
     } else if a.len() >= b.len() {
-        for a in a.chunks_exact(b.len()) {
-            out.extend(a.iter().zip(b).map(
-                #[inline(always)]
-                |(&x, &y)| f(x, y),
-            ));
+        for (out, a) in out.chunks_exact_mut(b.len()).zip(a.chunks_exact(b.len())) {
+            for ((out, &x), &y) in out.iter_mut().zip(a).zip(b) {
+                out.write(f(x, y));
+            }
         }
     } else {
-        for b in b.chunks_exact(a.len()) {
-            out.extend(a.iter().zip(b).map(
-                #[inline(always)]
-                |(&x, &y)| f(x, y),
-            ));
+        for (out, b) in out.chunks_exact_mut(a.len()).zip(b.chunks_exact(a.len())) {
+            for ((out, &x), &y) in out.iter_mut().zip(a).zip(b) {
+                out.write(f(x, y));
+            }
         }
     }
-    out
 }

@@ -6,24 +6,29 @@ use std::f64::consts::{FRAC_1_SQRT_2, PI};
 
 use candle_core::Tensor;
 
-use super::{Float, for_float, on_host, tensor, vectorized, with_slices};
+use super::{Float, filled, for_float, on_host, tensor, vectorized, with_slices};
 use crate::error::Result;
 
-/// The derivative of `order` of `x Phi(x)`, elementwise.
+/// The derivative of `order` of `x Phi(x)`, elementwise, times `factor` if there is one.
 ///
 /// From order 2 on it is `phi(x) p(x)` with `p_2 = 2 - x^2` and `p_{n+1} = p_n' - x p_n`.
-pub(crate) fn derivative(x: &Tensor, order: usize) -> Result<Tensor> {
+pub(crate) fn derivative(x: &Tensor, order: usize, factor: Option<&Tensor>) -> Result<Tensor> {
     let p = polynomial(order);
-    if on_host(x) {
+    if on_host(x) && factor.is_none_or(|factor| factor.dtype() == x.dtype()) {
         return for_float!(x, T => {
             let p: Vec<T> = p.into_iter().map(T::of).collect();
-            let out = with_slices([x], |[x]| vectorized!(on_slice::<T>(x, order, &p)))?;
+            let out = match factor {
+                None => with_slices([x], |[x]| vectorized!(on_slice::<T>(x, None, order, &p))),
+                Some(factor) => with_slices([x, factor], |[x, factor]| {
+                    vectorized!(on_slice::<T>(x, Some(factor), order, &p))
+                }),
+            }?;
             tensor(out, x.dims())
         });
     }
     let density = || (x.sqr()? * -0.5)?.exp()? * (1.0 / (2.0 * PI).sqrt());
     let distribution = || ((x * FRAC_1_SQRT_2)?.erf()? + 1.0)? * 0.5;
-    Ok(match order {
+    let value = match order {
         0 => (x * distribution()?)?,
         1 => (distribution()? + (x * density()?)?)?,
         _ => {
@@ -33,34 +38,70 @@ pub(crate) fn derivative(x: &Tensor, order: usize) -> Result<Tensor> {
             }
             (value * density()?)?
         }
+    };
+    Ok(match factor {
+        None => value,
+        Some(factor) => (value * factor)?,
     })
 }
 
 #[inline(always)]
-fn on_slice<T: Float>(xs: &[T], order: usize, p: &[T]) -> Vec<T> {
+fn on_slice<T: Float>(xs: &[T], factor: Option<&[T]>, order: usize, p: &[T]) -> Vec<T> {
     let (half, one, scale) = (T::of(0.5), T::of(1.0), T::of(1.0 / (2.0 * PI).sqrt()));
     let root = T::of(FRAC_1_SQRT_2);
     match order {
-        0 => xs
-            .iter()
-            .map(|&x| x * half * (one + (x * root).erf_()))
-            .collect(),
-        1 => xs
-            .iter()
-            .map(|&x| half * (one + (x * root).erf_()) + x * scale * (-half * x * x).exp_())
-            .collect(),
-        2 => xs
-            .iter()
-            .map(|&x| (one + one - x * x) * scale * (-half * x * x).exp_())
-            .collect(),
-        _ => xs
-            .iter()
-            .map(|&x| {
-                let value = p.iter().rev().fold(T::default(), |value, &c| value * x + c);
+        0 => each(
+            xs,
+            factor,
+            #[inline(always)]
+            |x| x * half * (one + (x * root).erf_()),
+        ),
+        1 => each(
+            xs,
+            factor,
+            #[inline(always)]
+            |x| half * (one + (x * root).erf_()) + x * scale * (-half * x * x).exp_(),
+        ),
+        2 => each(
+            xs,
+            factor,
+            #[inline(always)]
+            |x| (one + one - x * x) * scale * (-half * x * x).exp_(),
+        ),
+        _ => each(
+            xs,
+            factor,
+            #[inline(always)]
+            |x| {
+                let value = p.iter().rev().fold(
+                    T::default(),
+                    #[inline(always)]
+                    |value, &c| value * x + c,
+                );
                 value * scale * (-half * x * x).exp_()
-            })
-            .collect(),
+            },
+        ),
     }
+}
+
+#[inline(always)]
+fn each<T: Float>(xs: &[T], factor: Option<&[T]>, f: impl Fn(T) -> T + Copy) -> Vec<T> {
+    filled(
+        xs.len(),
+        #[inline(always)]
+        |out| match factor {
+            None => {
+                for (out, &x) in out.iter_mut().zip(xs) {
+                    out.write(f(x));
+                }
+            }
+            Some(factor) => {
+                for ((out, &x), &factor) in out.iter_mut().zip(xs).zip(factor) {
+                    out.write(factor * f(x));
+                }
+            }
+        },
+    )
 }
 
 /// The coefficients of `p_order`, lowest power first; empty below order 2.

@@ -2,9 +2,11 @@
 //!
 //! Not here: gradients; a transposed operand is a view with its strides swapped.
 
+use std::mem::MaybeUninit;
+
 use candle_core::Tensor;
 
-use super::{Float, for_float, host_slice, on_host, tensor};
+use super::{Float, filled, for_float, host_slice, on_host, tensor};
 use crate::error::{Error, Result};
 
 /// A matrix in a slice: element `(i, j)` is at `start + i * row + j * col`.
@@ -35,6 +37,28 @@ impl<'a, T> Mat<'a, T> {
             ..self
         }
     }
+}
+
+/// `dst = a b` for a row-major `dst` that need not be initialised.
+///
+/// # Shapes
+/// as [`gemm`]
+pub(crate) fn gemm_into<T: Float>(
+    (m, n, k): (usize, usize, usize),
+    dst: &mut [MaybeUninit<T>],
+    a: Mat<'_, T>,
+    b: Mat<'_, T>,
+) {
+    assert!(dst.len() == m * n);
+    if k == 0 {
+        dst.fill(MaybeUninit::new(T::default()));
+        return;
+    }
+    // SAFETY: without accumulation the product only writes to `dst`, and writes all of it; `MaybeUninit<T>` is laid
+    // out as `T`.
+    #[expect(unsafe_code, reason = "the output of a product is not zeroed first")]
+    let dst = unsafe { std::slice::from_raw_parts_mut(dst.as_mut_ptr().cast::<T>(), dst.len()) };
+    gemm((m, n, k), (dst, 0, n), false, T::of(1.0), a, b);
 }
 
 /// `dst = scale * a b`, or `dst += scale * a b`, for a row-major block of `dst` whose rows are `dst_row` apart.
@@ -133,18 +157,11 @@ fn strided<T: Float>(a: &Tensor, b: &Tensor) -> Result<Tensor> {
         }
     };
     let n_batches: usize = leading.iter().product();
-    let mut out = vec![T::default(); n_batches * m * n];
-    for batch in 0..n_batches {
-        let (a, b) = (view(xa, la, batch), view(xb, lb, batch));
-        gemm(
-            (m, n, k),
-            (&mut out, batch * m * n, n),
-            false,
-            T::of(1.0),
-            a,
-            b,
-        );
-    }
+    let out = filled(n_batches * m * n, |out| {
+        for (batch, out) in out.chunks_exact_mut((m * n).max(1)).enumerate() {
+            gemm_into((m, n, k), out, view(xa, la, batch), view(xb, lb, batch));
+        }
+    });
     let dims: Vec<usize> = leading.iter().copied().chain([m, n]).collect();
     tensor(out, &dims)
 }

@@ -20,6 +20,8 @@ pub(crate) mod reduce;
 pub(crate) mod softmax;
 pub(crate) mod vector;
 
+use std::mem::MaybeUninit;
+
 use candle_core::{CpuStorage, DType, Device, Storage, Tensor, WithDType};
 
 use indirect::Indirect;
@@ -135,6 +137,26 @@ pub(crate) fn with_slices<T: Float, const N: usize, R>(
     Ok(f(slices))
 }
 
+/// [`with_slices`] for any number of tensors.
+pub(crate) fn with_all_slices<T: Float, R>(
+    tensors: &[&Tensor],
+    f: impl FnOnce(&[&[T]]) -> R,
+) -> Result<R> {
+    let dense = tensors
+        .iter()
+        .map(|tensor| Ok(tensor.contiguous()?))
+        .collect::<Result<Vec<_>>>()?;
+    let views: Vec<_> = dense.iter().map(Tensor::storage_and_layout).collect();
+    let slices = views
+        .iter()
+        .map(|(storage, layout)| {
+            let all = host_slice::<T>(storage)?;
+            Ok(&all[layout.start_offset()..layout.start_offset() + layout.shape().elem_count()])
+        })
+        .collect::<Result<Vec<_>>>()?;
+    Ok(f(&slices))
+}
+
 /// Hands the bytes of a row-major CPU tensor of `u8` to `f`.
 pub(crate) fn with_bytes<R>(tensor: &Tensor, f: impl FnOnce(&[u8]) -> Result<R>) -> Result<R> {
     let (storage, _) = tensor.storage_and_layout();
@@ -154,6 +176,23 @@ pub(crate) fn host_slice<T: WithDType>(storage: &Storage) -> Result<&[T]> {
 /// A CPU tensor from its elements, row-major.
 pub(crate) fn tensor<T: Float>(elements: Vec<T>, dims: &[usize]) -> Result<Tensor> {
     Ok(Tensor::from_vec(elements, dims, &Device::Cpu)?)
+}
+
+/// A vector of `n` elements, all of which `fill` writes: memory that is overwritten as a whole is not zeroed first.
+#[inline(always)]
+pub(crate) fn filled<T: Float>(n: usize, fill: impl FnOnce(&mut [MaybeUninit<T>])) -> Vec<T> {
+    let mut elements = Vec::with_capacity(n);
+    fill(&mut elements.spare_capacity_mut()[..n]);
+    // SAFETY: the capacity is at least `n`. Every caller in `kernels` writes each of the `n` elements on every path; a
+    // panic in `fill` leaves the vector empty.
+    #[expect(
+        unsafe_code,
+        reason = "the compiler cannot see that all elements are written"
+    )]
+    unsafe {
+        elements.set_len(n);
+    }
+    elements
 }
 
 /// Evaluates an expression compiled for the best vector instructions of the machine it runs on.

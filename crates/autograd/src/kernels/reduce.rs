@@ -43,7 +43,7 @@ pub(crate) fn dot(a: &Tensor, b: &Tensor) -> Result<f64> {
 }
 
 #[inline(always)]
-fn wide_dot<T: Float>(a: &[T], b: &[T]) -> f64 {
+pub(super) fn wide_dot<T: Float>(a: &[T], b: &[T]) -> f64 {
     const LANES: usize = 16;
     let mut lanes = [0f64; LANES];
     let (a, a_rest) = a.as_chunks::<LANES>();

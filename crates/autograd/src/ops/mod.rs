@@ -26,7 +26,8 @@ pub use conv::conv2d;
 pub use layer_norm::layer_norm;
 pub use linear::linear;
 pub use loss::{IGNORE_INDEX, cross_entropy};
-pub use vector::{AdamStep, RunningSum, add_scaled, dot};
+pub(crate) use vector::add_all;
+pub use vector::{AdamStep, add_scaled, all_finite, dot, scale, sum_in_order, sum_of_squares};
 
 use crate::value::Value;
 

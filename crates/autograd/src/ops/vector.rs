@@ -1,8 +1,10 @@
 //! Arithmetic on whole parameters, outside the graph: what optimizers do with gradients, in one pass over memory.
 //!
-//! Not here: anything that is differentiated.
+//! What is done once a meta-step, with nothing else to run beside it, is split over rayon's current pool in pieces of
+//! a fixed size, so that the number of threads changes no bit; [`dot`], [`add_scaled`] and [`all_finite`] belong to a task
+//! and stay on its thread. Not here: anything that is differentiated.
 
-use candle_core::{CpuStorage, DType, InplaceOp2, Layout, Tensor, WithDType};
+use candle_core::{DType, Tensor};
 
 use crate::{
     error::{Error, Result},
@@ -15,12 +17,24 @@ use crate::{
 /// When the shapes differ.
 pub fn dot(a: &Tensor, b: &Tensor) -> Result<f64> {
     same_shape("dot", a, b)?;
-    if hosted([a, b]) {
+    if hosted(&[a, b]) {
         return reduce::dot(a, b);
     }
     Ok((a.to_dtype(DType::F64)? * b.to_dtype(DType::F64)?)?
         .sum_all()?
         .to_scalar()?)
+}
+
+/// Whether no element is infinite or NaN.
+///
+/// # Errors
+/// When the tensor operation fails.
+pub fn all_finite(x: &Tensor) -> Result<bool> {
+    if on_host(x) {
+        return for_float!(x, T => kernels::with_slices([x], |[x]: [&[T]; 1]| vector::all_finite(x)));
+    }
+    let zero = x.affine(0.0, 0.0)?.sum_all()?.to_dtype(DType::F64)?;
+    Ok(zero.to_scalar::<f64>()? == 0.0)
 }
 
 /// `x + scale * y`.
@@ -29,86 +43,98 @@ pub fn dot(a: &Tensor, b: &Tensor) -> Result<f64> {
 /// When the shapes differ.
 pub fn add_scaled(x: &Tensor, scale: f64, y: &Tensor) -> Result<Tensor> {
     same_shape("add_scaled", x, y)?;
-    if hosted([x, y]) {
+    if hosted(&[x, y]) {
         return vector::add_scaled(x, scale, y);
     }
     Ok((x + y.affine(scale, 0.0)?)?)
 }
 
-/// A sum of tensors of one shape that is written in place.
+/// The sum of the squares of a tensor, in `f64` and in a fixed order.
+///
+/// # Errors
+/// When the tensor operation fails.
+pub fn sum_of_squares(x: &Tensor) -> Result<f64> {
+    if on_host(x) {
+        return for_float!(x, T => kernels::with_slices([x], |[x]: [&[T]; 1]| vector::sum_of_squares(x)));
+    }
+    Ok(x.to_dtype(DType::F64)?.sqr()?.sum_all()?.to_scalar()?)
+}
+
+/// `factor * x`.
+///
+/// # Errors
+/// When the tensor operation fails.
+pub fn scale(x: &Tensor, factor: f64) -> Result<Tensor> {
+    if on_host(x) {
+        return for_float!(x, T => {
+            let out = kernels::with_slices([x], |[x]: [&[T]; 1]| vector::scale(x, factor))?;
+            kernels::tensor(out, x.dims())
+        });
+    }
+    Ok(x.affine(factor, 0.0)?)
+}
+
+/// `((a + b) + c) + ..`, from the first tensor to the last.
 ///
 /// ```
 /// use candle_core::{Device, Tensor};
-/// use metashot_autograd::ops::RunningSum;
+/// use metashot_autograd::ops::sum_in_order;
 ///
 /// let x = Tensor::new(&[1f32, 2.0], &Device::Cpu)?;
-/// let mut sum = RunningSum::new(&x)?;
-/// sum.add(&x)?;
-/// assert_eq!(sum.into_tensor().to_vec1::<f32>()?, [2.0, 4.0]);
-/// assert_eq!(x.to_vec1::<f32>()?, [1.0, 2.0]);
+/// assert_eq!(sum_in_order(&[&x, &x, &x])?.to_vec1::<f32>()?, [3.0, 6.0]);
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
-#[derive(Debug)]
-pub struct RunningSum {
-    /// Nobody else holds its memory: it began as a copy.
-    tensor: Tensor,
+///
+/// # Errors
+/// When there are none, or their shapes differ.
+pub fn sum_in_order(tensors: &[&Tensor]) -> Result<Tensor> {
+    let [first, rest @ ..] = tensors else {
+        return Err(Error::Shape {
+            op: "sum_in_order",
+            expected: "one tensor or more".into(),
+            found: "none".into(),
+        });
+    };
+    for other in rest {
+        same_shape("sum_in_order", first, other)?;
+    }
+    if rest.is_empty() {
+        return Ok((*first).clone());
+    }
+    if hosted(tensors) {
+        return for_float!(first, T => {
+            let out = kernels::with_all_slices(tensors, vector::sum_in_order::<T>)?;
+            kernels::tensor(out, first.dims())
+        });
+    }
+    let mut sum = (*first).clone();
+    for other in rest {
+        sum = (sum + *other)?;
+    }
+    Ok(sum)
 }
 
-impl RunningSum {
-    /// The sum of one tensor.
-    ///
-    /// # Errors
-    /// When it cannot be copied.
-    pub fn new(first: &Tensor) -> Result<Self> {
-        Ok(Self {
-            tensor: first.contiguous()?.copy()?,
-        })
+/// [`sum_in_order`] on the calling thread, for tensors of one shape.
+pub(crate) fn add_all(tensors: &[&Tensor]) -> Result<Tensor> {
+    let (first, rest) = tensors
+        .split_first()
+        .expect("a sum of gradients has a gradient");
+    if rest.is_empty() {
+        return Ok((*first).clone());
     }
-
-    /// Adds a tensor.
-    ///
-    /// # Errors
-    /// When its shape differs.
-    pub fn add(&mut self, x: &Tensor) -> Result<()> {
-        same_shape("sum", &self.tensor, x)?;
-        if hosted([&self.tensor, x]) {
-            self.tensor.inplace_op2(&x.contiguous()?, &AddTo)?;
-        } else {
-            self.tensor = (&self.tensor + x)?;
-        }
-        Ok(())
+    let alike = rest.iter().all(|other| other.dims() == first.dims());
+    if alike && hosted(tensors) {
+        return for_float!(first, T => {
+            let out = kernels::with_all_slices(tensors, vector::add_all::<T>)?;
+            kernels::tensor(out, first.dims())
+        });
     }
-
-    /// The sum.
-    pub fn into_tensor(self) -> Tensor {
-        self.tensor
+    let mut sum = (*first).clone();
+    for other in rest {
+        same_shape("sum of gradients", &sum, other)?;
+        sum = (sum + *other)?;
     }
-}
-
-/// Adds the second operand to the first; both are row-major, the first from its start.
-struct AddTo;
-
-impl InplaceOp2 for AddTo {
-    fn name(&self) -> &'static str {
-        "add to"
-    }
-
-    fn cpu_fwd(
-        &self,
-        sum: &mut CpuStorage,
-        _: &Layout,
-        x: &CpuStorage,
-        layout: &Layout,
-    ) -> candle_core::Result<()> {
-        let from = layout.start_offset();
-        let range = from..from + layout.shape().elem_count();
-        match sum {
-            CpuStorage::F32(sum) => vector::add_to(sum, &f32::cpu_storage_as_slice(x)?[range]),
-            CpuStorage::F64(sum) => vector::add_to(sum, &f64::cpu_storage_as_slice(x)?[range]),
-            _ => candle_core::bail!("a sum runs in place in f32 and f64"),
-        }
-        Ok(())
-    }
+    Ok(sum)
 }
 
 /// One update of a parameter by Adam with decoupled weight decay.
@@ -143,7 +169,7 @@ impl AdamStep {
         for other in [g, m, v] {
             same_shape("adam", p, other)?;
         }
-        if hosted([p, g, m, v]) {
+        if hosted(&[p, g, m, v]) {
             return for_float!(p, T => {
                 let [p_next, m_next, v_next] = kernels::with_slices([p, g, m, v], |x| vector::adam::<T>(self, x))?;
                 let tensor = |elements| kernels::tensor(elements, p.dims());
@@ -162,7 +188,7 @@ impl AdamStep {
 }
 
 /// Whether the kernels can work on all of them.
-fn hosted<const N: usize>(tensors: [&Tensor; N]) -> bool {
+fn hosted(tensors: &[&Tensor]) -> bool {
     tensors
         .iter()
         .all(|x| on_host(x) && x.dtype() == tensors[0].dtype())
@@ -219,17 +245,76 @@ mod tests {
         let b = Tensor::zeros(3, DType::F32, &Device::Cpu).unwrap();
         assert!(dot(&a, &b).is_err());
         assert!(add_scaled(&a, 1.0, &b).is_err());
-        assert!(RunningSum::new(&a).unwrap().add(&b).is_err());
+        assert!(sum_in_order(&[&a, &b]).is_err());
+        assert!(sum_in_order(&[]).is_err());
     }
 
     #[test]
-    fn running_sum_reads_views_where_they_are() {
+    fn one_element_that_is_not_finite_is_found_wherever_it_is() {
+        for at in [0, 15, 16, 36] {
+            for (number, wanted) in [
+                (1e38f32, true),
+                (f32::NAN, false),
+                (f32::NEG_INFINITY, false),
+            ] {
+                let mut numbers = vec![-3e38f32; 37];
+                numbers[at] = number;
+                let x = Tensor::new(numbers, &Device::Cpu).unwrap();
+                assert_eq!(all_finite(&x).unwrap(), wanted, "{number} at {at}");
+            }
+        }
+    }
+
+    #[test]
+    fn views_are_read_where_they_are() {
         let x = Tensor::new(&[[1f32, 2.0], [3.0, 4.0]], &Device::Cpu).unwrap();
-        let mut sum = RunningSum::new(&x.t().unwrap()).unwrap();
-        sum.add(&x).unwrap();
-        assert_eq!(
-            sum.into_tensor().to_vec2::<f32>().unwrap(),
-            [[2.0, 5.0], [5.0, 8.0]]
-        );
+        let sum = sum_in_order(&[&x.t().unwrap(), &x]).unwrap();
+        assert_eq!(sum.to_vec2::<f32>().unwrap(), [[2.0, 5.0], [5.0, 8.0]]);
+    }
+
+    #[test]
+    fn the_number_of_threads_changes_no_bit() {
+        let numbers = (0..300_000u32).map(|i| (f64::from(i) * 0.37).sin() as f32);
+        let x = Tensor::from_iter(numbers, &Device::Cpu).unwrap();
+        let y = scale(&x, 0.3).unwrap();
+        let step = AdamStep {
+            beta1: 0.9,
+            beta2: 0.99,
+            eps: 1e-8,
+            rate: 0.1,
+            correction: 0.5,
+            keep: 0.99,
+        };
+        let run = |threads: usize| {
+            let pool = rayon::ThreadPoolBuilder::new()
+                .num_threads(threads)
+                .build()
+                .unwrap();
+            pool.install(|| {
+                let sum = sum_in_order(&[&x, &y, &x]).unwrap();
+                let [p, ..] = step
+                    .update([&x, &y, &x, &scale(&x, -1.0).unwrap()])
+                    .unwrap();
+                let bits = |x: &Tensor| -> Vec<u32> {
+                    x.to_vec1::<f32>()
+                        .unwrap()
+                        .iter()
+                        .map(|x| x.to_bits())
+                        .collect()
+                };
+                (
+                    sum_of_squares(&sum).unwrap().to_bits(),
+                    bits(&sum),
+                    bits(&p),
+                )
+            })
+        };
+        let one = run(1);
+        assert_eq!(one, run(3));
+        let wanted: f64 = (0..300_000u32)
+            .map(|i| f64::from((f64::from(i) * 0.37).sin() as f32) * 2.3)
+            .map(|x| x * x)
+            .sum();
+        assert!((f64::from_bits(one.0) / wanted - 1.0).abs() < 1e-6);
     }
 }

@@ -2,9 +2,7 @@
 //!
 //! Not here: the learning rate over time (`schedule`).
 
-use candle_core::Tensor;
 use metashot_autograd::{Error as GradientError, Params, Patterns, ops::AdamStep};
-use rayon::prelude::*;
 
 use crate::error::{Error, Result};
 
@@ -99,7 +97,8 @@ impl AdamW {
         })
     }
 
-    /// One update of the parameters that `gradient` names, side by side; the others are returned as they are.
+    /// One update of the parameters that `gradient` names, split over rayon's current pool; the others are returned as
+    /// they are.
     ///
     /// # Errors
     /// When a gradient names a parameter that is not there, or its shape differs.
@@ -112,8 +111,7 @@ impl AdamW {
     ) -> Result<(Params, AdamWState)> {
         let step = state.step + 1;
         let correction = |beta: f64| 1.0 - beta.powf(step as f64);
-        let gradients: Vec<(&str, &Tensor)> = gradient.iter().collect();
-        let updates = gradients.into_par_iter().map(|(name, gradient)| {
+        let updates = gradient.iter().map(|(name, gradient)| {
             let parameter = params.get(name)?;
             let (wanted, found) = (parameter.dims(), gradient.dims());
             if wanted != found {

@@ -2,7 +2,7 @@
 //!
 //! Not here: clipping number by number, which changes the direction.
 
-use metashot_autograd::{Params, ops::dot};
+use metashot_autograd::{Params, ops::sum_of_squares};
 
 use crate::{error::Result, meta_step::scaled};
 
@@ -16,7 +16,7 @@ use crate::{error::Result, meta_step::scaled};
 pub fn clip_norm(gradient: Params, limit: f64) -> Result<(Params, f64)> {
     let mut squares = 0.0;
     for tensor in gradient.values() {
-        squares += dot(tensor, tensor)?;
+        squares += sum_of_squares(tensor)?;
     }
     let norm = squares.sqrt();
     let gradient = if norm > limit {
