@@ -9,7 +9,7 @@ use anyhow::{Result, ensure};
 use candle_core::{DType, Device};
 use clap::{Args, ValueEnum};
 use metashot_autograd::{Order, Params, Patterns, Value, ops::cross_entropy};
-use metashot_meta::{AdamW, InnerLoop, LossError, Workers, meta_gradient};
+use metashot_meta::{AdamW, InnerLoop, LossError, Memory, Prepared, Workers, meta_gradient};
 use metashot_models::{BertConfig, TokenBatch, TokenClassifier};
 use rand_chacha::{ChaCha8Rng, rand_core::SeedableRng};
 use serde::Serialize;
@@ -25,6 +25,8 @@ use crate::{
 pub(crate) const LABELS: usize = 11;
 const OUTER_LR: f64 = 1e-4;
 const WEIGHT_DECAY: f64 = 0.01;
+/// The name of what is computed once a task.
+const SUPPORT_INPUT: &str = "support.input";
 
 #[derive(Args, Serialize)]
 pub(crate) struct Maml {
@@ -113,6 +115,27 @@ impl Maml {
             } else {
                 Order::Higher
             },
+            memory: Memory::Flat,
+        };
+        // What lies below the layers that adapt is computed once a task.
+        let still = model.bert.first_adapting_layer(&inner.adapt);
+        let prepare = |sentences: &Sentences, p: &Params<Value>| -> Result<Prepared, LossError> {
+            let mut prepared = Prepared::default();
+            if let Some(layer) = still {
+                let batch = &sentences.batch;
+                let embedded = model.bert.embed(p, batch)?;
+                let hidden = model.bert.layers(p, &embedded, &batch.lengths, 0..layer)?;
+                prepared.fixed.insert(SUPPORT_INPUT, hidden);
+            }
+            Ok(prepared)
+        };
+        let support = |sentences: &Sentences, p: &Params<Value>| -> Result<Value, LossError> {
+            let Some(layer) = still else {
+                return loss(sentences, p);
+            };
+            let hidden = p.get(SUPPORT_INPUT)?;
+            let logits = model.forward_from(layer, p, hidden, &sentences.batch.lengths)?;
+            Ok(cross_entropy(&logits, &sentences.targets)?)
         };
         let outer = match self.outer {
             Outer::All => tunable(),
@@ -125,13 +148,15 @@ impl Maml {
             let meta = meta_gradient(
                 &params,
                 &tasks,
-                |task: &[Sentences; 2], p: &Params<Value>| loss(&task[0], p),
+                |task: &[Sentences; 2], p: &Params<Value>| prepare(&task[0], p),
+                |task: &[Sentences; 2], p: &Params<Value>| support(&task[0], p),
                 |task: &[Sentences; 2], p: &Params<Value>| loss(&task[1], p),
                 (&inner, &outer),
                 &workers,
             )?;
             if let Some(before) = state.take() {
-                let (updated, after) = adamw.update(OUTER_LR, &params, &meta.gradient, before)?;
+                let update = || adamw.update(OUTER_LR, &params, &meta.gradient, before);
+                let (updated, after) = workers.install(update)?;
                 (params, state) = (updated, Some(after));
             }
             Ok(meta.loss)

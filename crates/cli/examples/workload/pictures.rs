@@ -7,7 +7,8 @@ use candle_core::{DType, Device, Tensor};
 use clap::Args;
 use metashot_autograd::{Order, Params, Patterns, Value, ops::cross_entropy};
 use metashot_meta::{
-    AdamW, InnerLoop, LossError, Workers, meta_gradient, prototype_logits, prototypes,
+    AdamW, InnerLoop, LossError, Memory, Workers, meta_gradient, prototype_logits, prototypes,
+    unprepared,
 };
 use metashot_models::Conv4;
 use rand_chacha::{ChaCha8Rng, rand_core::SeedableRng};
@@ -48,6 +49,9 @@ pub(crate) struct Maml {
     /// First-order MAML in place of the exact meta-gradient.
     #[arg(long)]
     first_order: bool,
+    /// Keep the graph of every inner step rather than build it twice.
+    #[arg(long)]
+    fast: bool,
 }
 
 #[derive(Args, Serialize)]
@@ -89,6 +93,11 @@ impl Maml {
                 Order::First
             } else {
                 Order::Higher
+            },
+            memory: if self.fast {
+                Memory::Fast
+            } else {
+                Memory::Flat
             },
         };
         let losses = (
@@ -145,6 +154,7 @@ impl Proto {
             lr: 0.0,
             adapt: Patterns::all(),
             order: Order::First,
+            memory: Memory::Flat,
         };
         let times = train(
             params,
@@ -188,9 +198,18 @@ fn train<T: Sync>(
     bound.time(|step| {
         let start = (step % BATCHES) as usize * meta_batch;
         let tasks = &batches[start..start + meta_batch];
-        let meta = meta_gradient(&params, tasks, &support, &query, (inner, &all), &workers)?;
+        let meta = meta_gradient(
+            &params,
+            tasks,
+            |_, p| unprepared(p),
+            &support,
+            &query,
+            (inner, &all),
+            &workers,
+        )?;
         if let Some(before) = state.take() {
-            let (updated, after) = adam.update(OUTER_LR, &params, &meta.gradient, before)?;
+            let update = || adam.update(OUTER_LR, &params, &meta.gradient, before);
+            let (updated, after) = workers.install(update)?;
             (params, state) = (updated, Some(after));
         }
         Ok(meta.loss)
@@ -259,6 +278,7 @@ mod tests {
             inner_lr: 0.4,
             meta_batch,
             first_order,
+            fast: false,
         };
         let proto = |way| Proto {
             way,
