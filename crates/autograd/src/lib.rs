@@ -32,4 +32,4 @@ mod value;
 pub use error::{Error, Result};
 pub use grad::{grad, grad_or_none, grad_params, hessian_vector_product, pull_back};
 pub use params::{Params, Patterns};
-pub use value::{Op, Order, Rule, Value};
+pub use value::{Op, Order, Rule, Value, graph_bytes};

@@ -2,7 +2,7 @@
 //!
 //! Not here: the operations (`ops`) and the walk over the graph (`grad`).
 
-use std::{fmt, sync::Arc};
+use std::{collections::HashSet, fmt, slice, sync::Arc};
 
 use candle_core::{DType, Device, Tensor};
 
@@ -52,6 +52,8 @@ pub(crate) struct Node {
     pub(crate) op: Option<Box<dyn Op>>,
     pub(crate) parents: Vec<Option<Source>>,
     pub(crate) n_outputs: usize,
+    /// The size of the outputs, which are what the nodes after it keep.
+    pub(crate) bytes: usize,
 }
 
 /// An operation's gradient rule, together with what it keeps from its forward pass.
@@ -147,6 +149,7 @@ impl Value {
             op: None,
             parents: Vec::new(),
             n_outputs: 1,
+            bytes: 0,
         });
         Self {
             tensor,
@@ -156,7 +159,7 @@ impl Value {
 
     /// The result of an operation; `op` is built only if a parent is on the graph.
     pub fn from_op(tensor: Tensor, parents: &[&Self], op: impl FnOnce() -> Box<dyn Op>) -> Self {
-        let node = Node::new(1, parents, op);
+        let node = Node::new(slice::from_ref(&tensor), parents, op);
         Self {
             tensor,
             source: node.map(|node| Source { node, slot: 0 }),
@@ -169,7 +172,7 @@ impl Value {
         parents: &[&Self],
         op: impl FnOnce() -> Box<dyn Op>,
     ) -> Vec<Self> {
-        let node = Node::new(tensors.len(), parents, op);
+        let node = Node::new(&tensors, parents, op);
         let source = |slot| {
             node.as_ref().map(|node| Source {
                 node: Arc::clone(node),
@@ -243,6 +246,28 @@ impl Value {
     }
 }
 
+/// An estimate of the memory that the graph behind some values holds, in bytes: the outputs of all its operations,
+/// each counted once. A view counts as if it were a copy; what a fused operation keeps beside its output does not count.
+pub fn graph_bytes<'a>(values: impl IntoIterator<Item = &'a Value>) -> usize {
+    let mut seen = HashSet::new();
+    let mut pending: Vec<&Arc<Node>> = values
+        .into_iter()
+        .filter_map(|value| value.source.as_ref().map(|source| &source.node))
+        .collect();
+    let mut bytes = 0;
+    while let Some(node) = pending.pop() {
+        if seen.insert(Arc::as_ptr(node)) {
+            bytes += node.bytes;
+            pending.extend(node.parents.iter().flatten().map(|source| &source.node));
+        }
+    }
+    bytes
+}
+
+fn size(tensor: &Tensor) -> usize {
+    tensor.elem_count() * tensor.dtype().size_in_bytes()
+}
+
 impl fmt::Debug for Value {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let made_by = match &self.source {
@@ -269,7 +294,7 @@ impl Drop for Node {
 impl Node {
     /// A node for an operation, unless all its parents are constants.
     fn new(
-        n_outputs: usize,
+        outputs: &[Tensor],
         parents: &[&Value],
         op: impl FnOnce() -> Box<dyn Op>,
     ) -> Option<Arc<Self>> {
@@ -279,7 +304,8 @@ impl Node {
             Arc::new(Self {
                 op: Some(op()),
                 parents,
-                n_outputs,
+                n_outputs: outputs.len(),
+                bytes: outputs.iter().map(size).sum(),
             })
         })
     }
@@ -289,5 +315,20 @@ impl Node {
     fn release(&mut self, pending: &mut Vec<Arc<Self>>) {
         self.op = None;
         pending.extend(self.parents.drain(..).flatten().map(|source| source.node));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_graph_is_as_large_as_the_outputs_on_it() {
+        let x = Value::variable(Tensor::zeros((4, 8), DType::F32, &Device::Cpu).unwrap());
+        assert_eq!(graph_bytes([&x]), 0);
+        let y = x.mul(&x).unwrap();
+        let z = y.add(&x).unwrap();
+        assert_eq!(graph_bytes([&y, &z]), 2 * 4 * 8 * 4);
+        assert_eq!(graph_bytes([&z.detach()]), 0);
     }
 }

@@ -12,6 +12,7 @@ mod embedded;
 pub mod failure;
 pub mod hub;
 mod learners;
+mod memory;
 mod progress;
 pub mod recipe;
 mod report;

@@ -4,7 +4,7 @@
 
 use candle_core::Tensor;
 use metashot_autograd::{
-    Error as GradientError, Order, Params, Patterns, Value, grad_or_none, grad_params,
+    Error as GradientError, Order, Params, Patterns, Value, grad_or_none, grad_params, graph_bytes,
     ops::{add_scaled, all_finite, dot},
     pull_back,
 };
@@ -178,23 +178,13 @@ pub fn task_gradient<E: Into<LossError>>(
     train: &Patterns,
 ) -> Result<TaskGradient> {
     inner.validate()?;
-    train.check(slow.names())?;
-    let (trained, rest) = slow.split(train)?;
-    let sources = trained.variables();
-    let prepared = prepared(prepare, &rest.constants().overlaid(&sources))?;
-    // The start as it is now: what was prepared stands for what it was prepared from.
-    let start = sources
-        .overlaid(&rest.constants())
-        .overlaid(&prepared.start);
-    let (theta, rest) = start.split(&inner.adapt)?;
-    let mut theta = theta.tensors();
-    // What neither adapts nor is trained stays off the graph.
-    let (frozen, wanted): (Vec<_>, Vec<_>) = rest
-        .overlaid(&prepared.fixed)
-        .into_iter()
-        .partition(|(_, value)| value.is_constant());
-    let frozen: Params<Value> = frozen.into_iter().collect();
-    let wanted = wanted.into_iter().collect::<Params<Value>>().tensors();
+    let Start {
+        sources,
+        prepared,
+        mut theta,
+        wanted,
+        frozen,
+    } = Start::new(slow, prepare, &inner.adapt, train)?;
 
     let mut support_losses = Vec::with_capacity(inner.steps);
     // What the way back needs: the points passed for the exact gradient, the sum of the steps for first order.
@@ -257,6 +247,63 @@ pub fn task_gradient<E: Into<LossError>>(
         gradient,
         lr_gradient,
     })
+}
+
+/// An estimate of the memory that one inner step's graph takes in an exact meta-gradient, in bytes: what
+/// [`Memory::Fast`] keeps for every step.
+///
+/// # Errors
+/// As [`task_gradient`].
+pub fn step_graph_bytes<E: Into<LossError>>(
+    slow: &Params,
+    prepare: impl Fn(&Params<Value>) -> Result<Prepared, E>,
+    support: impl Fn(&Params<Value>) -> Result<Value, E>,
+    adapt: &Patterns,
+    train: &Patterns,
+) -> Result<usize> {
+    let start = Start::new(slow, prepare, adapt, train)?;
+    let graph = StepGraph::exact(support, &start.theta, &start.wanted, &start.frozen)?;
+    Ok(graph_bytes(graph.gradient.values().chain([&graph.loss])))
+}
+
+/// Where an inner loop starts, and what it has around it.
+struct Start {
+    /// The trained part of the start, on the graph of what was prepared.
+    sources: Params<Value>,
+    prepared: Prepared,
+    /// What adapts.
+    theta: Params,
+    /// What does not adapt and has a meta-gradient.
+    wanted: Params,
+    /// What neither adapts nor is trained, and stays off the graph.
+    frozen: Params<Value>,
+}
+
+impl Start {
+    fn new<E: Into<LossError>>(
+        slow: &Params,
+        prepare: impl Fn(&Params<Value>) -> Result<Prepared, E>,
+        adapt: &Patterns,
+        train: &Patterns,
+    ) -> Result<Self> {
+        let (trained, rest) = slow.split(train)?;
+        let sources = trained.variables();
+        let slow = rest.constants().overlaid(&sources);
+        let prepared = prepared(prepare, &slow)?;
+        // What was prepared stands for what it was prepared from.
+        let (theta, rest) = slow.overlaid(&prepared.start).split(adapt)?;
+        let (frozen, wanted): (Vec<_>, Vec<_>) = rest
+            .overlaid(&prepared.fixed)
+            .into_iter()
+            .partition(|(_, value)| value.is_constant());
+        Ok(Self {
+            sources,
+            prepared,
+            theta: theta.tensors(),
+            wanted: wanted.into_iter().collect::<Params<Value>>().tensors(),
+            frozen: frozen.into_iter().collect(),
+        })
+    }
 }
 
 fn prepared<E: Into<LossError>>(

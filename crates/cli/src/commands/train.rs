@@ -20,6 +20,7 @@ use crate::{
     args::TrainArgs,
     cases::{Case, Half, Split},
     learners::{Episodes, episode_seed, evaluate, meta_learner, training_loop},
+    memory,
     progress::{Progress, say},
     recipe::Recipe,
     run_dir::{Earlier, RunDir, config_path, load_state},
@@ -157,7 +158,15 @@ fn meta_train<C: Case>(
     run: &mut RunDir,
     progress: &mut Progress,
 ) -> Result<TrainState> {
-    let inner = training_loop(recipe);
+    let mut inner = training_loop(recipe);
+    inner.memory = memory::choose(
+        case,
+        recipe,
+        &state.params,
+        &inner,
+        &outer.train,
+        workers.n_threads(),
+    )?;
     let learner = meta_learner(recipe);
     let n_tasks = recipe.outer.tasks_per_step as u64;
     let seed = episode_seed(recipe.seed, Split::Train);

@@ -176,6 +176,9 @@ pub struct Inner {
     pub adapt: Vec<String>,
     /// Whether the meta-gradient goes through the inner gradients.
     pub order: MetaOrder,
+    /// What is kept of a step until the exact meta-gradient comes back to it.
+    #[serde(default)]
+    pub memory: MemoryUse,
 }
 
 /// Whether the meta-gradient goes through the inner gradients.
@@ -186,6 +189,19 @@ pub enum MetaOrder {
     Exact,
     /// They count as constants: first-order MAML.
     First,
+}
+
+/// What is kept of an inner step.
+#[derive(Default, Clone, Copy, Debug, PartialEq, Eq, Deserialize, Serialize, clap::ValueEnum)]
+#[serde(rename_all = "lowercase")]
+pub enum MemoryUse {
+    /// The graphs if they fit into half of the free memory, by an estimate that is printed.
+    #[default]
+    Auto,
+    /// The parameters: each step is computed again, and memory does not grow with the steps.
+    Flat,
+    /// The graphs: nothing is computed again.
+    Fast,
 }
 
 /// How the start is learned.

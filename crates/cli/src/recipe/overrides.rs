@@ -6,7 +6,7 @@ use anyhow::{Context, Result, bail};
 use clap::Args;
 use toml::{Table, Value};
 
-use super::{DeviceKind, MetaOrder};
+use super::{DeviceKind, MemoryUse, MetaOrder};
 
 /// Flags that change one setting of a recipe each.
 #[derive(Args, Clone, Debug, Default)]
@@ -51,6 +51,9 @@ pub struct Overrides {
     /// Whether the meta-gradient goes through the inner gradients
     #[arg(long, value_enum)]
     pub order: Option<MetaOrder>,
+    /// What is kept of an inner step until the exact meta-gradient comes back to it
+    #[arg(long, value_enum)]
+    pub memory: Option<MemoryUse>,
     /// Updates of the start
     #[arg(long)]
     pub outer_steps: Option<usize>,
@@ -100,6 +103,10 @@ impl Overrides {
                 (!self.adapt.is_empty()).then(|| Value::from(self.adapt.clone())),
             ),
             ("inner.order", self.order.map(Value::try_from).transpose()?),
+            (
+                "inner.memory",
+                self.memory.map(Value::try_from).transpose()?,
+            ),
             ("outer.steps", count(self.outer_steps)),
             ("outer.tasks_per_step", count(self.tasks_per_step)),
             ("outer.lr", self.outer_lr.map(Value::Float)),
