@@ -16,7 +16,7 @@ use metashot_autograd::Params;
 use safetensors::{Dtype, SafeTensorError, SafeTensors, tensor::TensorView};
 use serde_json::{Map, Value, json};
 
-pub use self::hugging_face::{load_bert, load_token_classifier, save_bert};
+pub use self::hugging_face::{load_bert, load_masked_lm_head, load_token_classifier, save_bert};
 use crate::{
     Error, Result,
     error::show,

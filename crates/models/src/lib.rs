@@ -41,12 +41,14 @@ mod error;
 mod file;
 pub mod head;
 mod init;
+pub mod masked_lm;
 
 pub use bert::{Bert, BertConfig, TokenBatch};
 pub use conv4::Conv4;
 pub use error::{Error, Result};
 pub use file::replace_file;
 pub use head::{LinearHead, TokenClassifier};
+pub use masked_lm::MaskedLm;
 
 /// Names and shapes of parameters, in the order in which a model draws their first values.
 pub type Shapes = Vec<(String, Vec<usize>)>;

@@ -15,7 +15,7 @@ use serde_json::json;
 
 use super::{Metadata, conform, load_some, stage_params};
 use crate::{
-    Bert, BertConfig, Error, Result, Shapes, TokenClassifier,
+    Bert, BertConfig, Error, MaskedLm, Result, Shapes, TokenClassifier,
     file::{self, Staged},
 };
 
@@ -34,7 +34,7 @@ const PREFIX: &str = "bert.";
 /// of several files; what [`conform`] says where the weights are not those of the configuration.
 pub fn load_bert(dir: &Path, dtype: DType, device: &Device) -> Result<(BertConfig, Params)> {
     let bert = Bert::new(BertConfig::read(&dir.join(CONFIG))?)?;
-    let (path, params) = read_weights(dir, |name| !is_head(name))?;
+    let (path, params) = read_weights(dir, is_encoder)?;
     let params = finish(&path, &params, &bert.shapes(), dtype, device)?;
     Ok((bert.config, params))
 }
@@ -50,7 +50,7 @@ pub fn load_token_classifier(
 ) -> Result<(TokenClassifier, Params)> {
     let config_path = dir.join(CONFIG);
     let config = BertConfig::read(&config_path)?;
-    let (path, params) = read_weights(dir, |_| true)?;
+    let (path, params) = read_weights(dir, |name| is_encoder(name) || is_classifier(name))?;
     let n_labels = n_labels(&params);
     if let (Some(n_labels), Some(labels)) = (n_labels, config.labels()) {
         check_labels(labels.len(), n_labels).map_err(|error| error.said_by(&config_path))?;
@@ -61,8 +61,31 @@ pub fn load_token_classifier(
     Ok((model, params))
 }
 
+/// Reads the head of a `BertForMaskedLM`, to go with the encoder of [`load_bert`]; `None` where the directory has none.
+///
+/// The last layer of a checkpoint is passed over where it is the table of word embeddings once more.
+///
+/// # Errors
+/// As [`load_bert`]; [`Error::Unusable`] for a last layer of its own (`tie_word_embeddings`), which [`MaskedLm`] does not
+/// have.
+pub fn load_masked_lm_head(dir: &Path, dtype: DType, device: &Device) -> Result<Option<Params>> {
+    let config_path = dir.join(CONFIG);
+    let model = MaskedLm::new(BertConfig::read(&config_path)?)?;
+    let tied = model.bert.config.extra.get("tie_word_embeddings");
+    if tied == Some(&json!(false)) {
+        let error = Error::setting("tie_word_embeddings", "`true`", &"`false`");
+        return Err(error.said_by(&config_path));
+    }
+    let (path, params) = read_weights(dir, is_masked_lm_head)?;
+    if params.is_empty() {
+        return Ok(None);
+    }
+    finish(&path, &params, &model.head_shapes(), dtype, device).map(Some)
+}
+
 /// Writes `config.json` and `model.safetensors` so that `transformers` loads them: as `BertForTokenClassification` if
-/// there is a `classifier`, whose labels the configuration must name ([`BertConfig::set_labels`]), else as `BertModel`.
+/// there is a `classifier`, whose labels the configuration must name ([`BertConfig::set_labels`]); as `BertForMaskedLM`
+/// if there is a head of [`MaskedLm`]; else as `BertModel`.
 ///
 /// Both files are written in full before either takes its name.
 ///
@@ -73,6 +96,9 @@ pub fn save_bert(dir: &Path, config: &BertConfig, params: &Params) -> Result<()>
     let weights = dir.join(WEIGHTS);
     let mut config = config.clone();
     let (shapes, architecture) = match n_labels(params) {
+        None if params.names().any(is_masked_lm_head) => {
+            (MaskedLm::new(config.clone())?.shapes(), "BertForMaskedLM")
+        }
         None => (Bert::new(config.clone())?.shapes(), "BertModel"),
         Some(n_labels) => {
             check_labels(config.labels().map_or(0, |labels| labels.len()), n_labels)?;
@@ -95,8 +121,8 @@ pub fn save_bert(dir: &Path, config: &BertConfig, params: &Params) -> Result<()>
     }
     let on_disk = |name: &str| match architecture {
         "BertModel" => name.to_owned(),
-        _ if name.starts_with(TokenClassifier::HEAD) => name.to_owned(),
-        _ => format!("{PREFIX}{name}"),
+        _ if is_encoder(name) => format!("{PREFIX}{name}"),
+        _ => name.to_owned(),
     };
     let named = params
         .iter()
@@ -116,13 +142,13 @@ pub fn save_bert(dir: &Path, config: &BertConfig, params: &Params) -> Result<()>
     config.commit()
 }
 
-/// The tensors of an encoder and of a head `classifier`, and the file that lists them.
+/// The tensors whose names are kept, and the file that lists them.
 fn read_weights(dir: &Path, keep: impl Fn(&str) -> bool) -> Result<(PathBuf, Params)> {
     let (path, files) = weight_files(dir)?;
     let mut params = Params::new();
     for file in files {
         let some = load_some(&file, &file::read(&file)?, |name| {
-            Some(canonical(name)).filter(|name| is_ours(name) && keep(name))
+            Some(canonical(name)).filter(|name| keep(name))
         })?;
         params = params.overlaid(&some);
     }
@@ -193,15 +219,24 @@ fn canonical(name: &str) -> String {
     }
 }
 
-/// Whether a name is one that must have a place in the model: nothing of the encoder is passed over, but for two tables
-/// of constants that some versions saved.
-fn is_ours(name: &str) -> bool {
+/// Whether a name is one that must have a place in the encoder: nothing of it is passed over, but for two tables of
+/// constants that some versions saved.
+fn is_encoder(name: &str) -> bool {
     let constant = ["embeddings.position_ids", "embeddings.token_type_ids"].contains(&name);
-    !constant && (name.starts_with("embeddings.") || name.starts_with("encoder.") || is_head(name))
+    !constant && (name.starts_with("embeddings.") || name.starts_with("encoder."))
 }
 
-fn is_head(name: &str) -> bool {
-    name.strip_prefix(TokenClassifier::HEAD)
+fn is_classifier(name: &str) -> bool {
+    is_below(TokenClassifier::HEAD, name)
+}
+
+/// Whether a name must have a place in the head of [`MaskedLm`]: its last layer is the encoder's word embeddings.
+fn is_masked_lm_head(name: &str) -> bool {
+    is_below(MaskedLm::HEAD, name) && !is_below("cls.predictions.decoder", name)
+}
+
+fn is_below(path: &str, name: &str) -> bool {
+    name.strip_prefix(path)
         .is_some_and(|rest| rest.starts_with('.'))
 }
 

@@ -3,10 +3,13 @@
 use std::{fs, path::Path};
 
 use candle_core::{DType, Device, Tensor};
-use metashot_autograd::Params;
+use metashot_autograd::{Params, Patterns};
 use metashot_models::{
-    Bert, BertConfig, Conv4, TokenClassifier,
-    checkpoint::{Metadata, load_bert, load_params, load_token_classifier, save_bert, save_params},
+    Bert, BertConfig, Conv4, MaskedLm, TokenClassifier,
+    checkpoint::{
+        Metadata, load_bert, load_masked_lm_head, load_params, load_token_classifier, save_bert,
+        save_params,
+    },
     conv4::{from_disk, to_disk},
     replace_file,
 };
@@ -254,4 +257,64 @@ fn first_values_depend_on_the_seed_alone() {
         .unwrap();
     assert_eq!(words[0], [0.0; 8]);
     assert!(words[1].iter().all(|x| *x != 0.0));
+}
+
+#[test]
+fn a_masked_lm_head_survives_the_disk_and_stays_out_of_the_encoder() {
+    let model = MaskedLm::new(small_config()).unwrap();
+    let params = model.init(&mut rng(5), DType::F32, &Device::Cpu).unwrap();
+    let dir = tempfile::tempdir().unwrap();
+    save_bert(dir.path(), &model.bert.config, &params).unwrap();
+    let (_, encoder) = load_bert(dir.path(), DType::F32, &Device::Cpu).unwrap();
+    let head = load_masked_lm_head(dir.path(), DType::F32, &Device::Cpu).unwrap();
+    assert_eq!(encoder.len(), model.bert.shapes().len());
+    assert!(same_bits(&encoder.overlaid(&head.unwrap()), &params));
+
+    let half = tempfile::tempdir().unwrap();
+    let lower = params.to_dtype(DType::F16).unwrap();
+    save_bert(half.path(), &model.bert.config, &lower).unwrap();
+    let (_, read) = load_bert(half.path(), DType::F32, &Device::Cpu).unwrap();
+    let (encoder, _) = lower
+        .to_dtype(DType::F32)
+        .unwrap()
+        .split(&Patterns::new(["!cls"]))
+        .unwrap();
+    assert!(same_bits(&read, &encoder), "float16 reads as what it holds");
+
+    let none = load_masked_lm_head(&data("tiny-bert"), DType::F32, &Device::Cpu);
+    assert!(none.unwrap().is_none(), "a bare encoder has no such head");
+}
+
+#[test]
+fn half_a_masked_lm_head_is_refused() {
+    let model = MaskedLm::new(small_config()).unwrap();
+    let mut params = model.init(&mut rng(5), DType::F32, &Device::Cpu).unwrap();
+    let dir = tempfile::tempdir().unwrap();
+    save_bert(dir.path(), &model.bert.config, &params).unwrap();
+    params.remove("cls.predictions.bias");
+    save_params(
+        &dir.path().join("model.safetensors"),
+        &params,
+        &Metadata::new(),
+    )
+    .unwrap();
+    let error = load_masked_lm_head(dir.path(), DType::F32, &Device::Cpu).unwrap_err();
+    assert!(
+        error
+            .to_string()
+            .contains("no parameter `cls.predictions.bias`"),
+        "{error}"
+    );
+    let mut config = model.bert.config;
+    config
+        .extra
+        .insert("tie_word_embeddings".into(), false.into());
+    let text = serde_json::to_string(&config).unwrap();
+    std::fs::write(dir.path().join("config.json"), text).unwrap();
+    let error = load_masked_lm_head(dir.path(), DType::F32, &Device::Cpu).unwrap_err();
+    let source = std::error::Error::source(&error).unwrap().to_string();
+    assert_eq!(
+        source,
+        "`tie_word_embeddings`: expected `true`, found `false`"
+    );
 }

@@ -6,7 +6,7 @@ use metashot_autograd::{
     Error, Order, Params, Value, check, grad_params,
     ops::{IGNORE_INDEX, cross_entropy},
 };
-use metashot_models::{Bert, Conv4, Result, TokenBatch, TokenClassifier};
+use metashot_models::{Bert, Conv4, MaskedLm, Result, TokenBatch, TokenClassifier};
 
 use crate::{noise, rng, small_config, stirred, values};
 
@@ -71,6 +71,19 @@ fn token_loss_is_differentiable_twice_in_every_parameter() {
     let targets = [IGNORE_INDEX, 0, 2, IGNORE_INDEX, 1, 1, IGNORE_INDEX, 0, 2];
     check(&params, &model.shapes(), |params| {
         Ok(cross_entropy(&model.forward(params, &batch())?, &targets)?)
+    });
+}
+
+#[test]
+fn masked_lm_loss_is_differentiable_twice_in_every_parameter() {
+    let model = MaskedLm::new(small_config()).unwrap();
+    let params = stirred(
+        &model.init(&mut rng(9), DType::F64, &Device::Cpu).unwrap(),
+        10,
+    );
+    check(&params, &model.shapes(), |params| {
+        let logits = model.forward(params, &batch(), &[1, 4, 7])?;
+        Ok(cross_entropy(&logits, &[3, 14, 7])?)
     });
 }
 

@@ -5,13 +5,13 @@
 use std::{env, path::Path, process::Command};
 
 use candle_core::{DType, Device, Tensor};
-use metashot_autograd::Params;
+use metashot_autograd::{Params, Value};
 use metashot_models::{
-    Bert, TokenBatch,
+    Bert, BertConfig, MaskedLm, TokenBatch,
     checkpoint::{Metadata, load_bert, load_params, load_token_classifier, save_bert, save_params},
 };
 
-use crate::{data, max_difference, rng};
+use crate::{data, max_difference, rng, small_config, stirred};
 
 fn batch(reference: &Params, prefix: &str) -> TokenBatch {
     let get = |name: &str| reference.get(&format!("{prefix}{name}")).unwrap();
@@ -81,9 +81,8 @@ fn real_hidden_states_are_those_of_transformers() {
     });
 }
 
-/// Runs `METASHOT_PYTHON`, or `python3`, if it has the packages.
 #[test]
-fn transformers_loads_what_is_saved() {
+fn transformers_loads_a_saved_token_classifier() {
     let (mut model, mut params) =
         load_token_classifier(&data("tiny-bert-tagger"), DType::F32, &Device::Cpu).unwrap();
     // Another head than the one that was read, and weights that half precision cannot hold.
@@ -96,15 +95,29 @@ fn transformers_loads_what_is_saved() {
         .try_map(|_, tensor| tensor.affine(1.001, 0.0))
         .unwrap();
     model.bert.config.set_labels(&["O", "B-X", "I-X"]);
-    let dir = tempfile::tempdir().unwrap();
-    save_bert(dir.path(), &model.bert.config, &params).unwrap();
+    check_saved(&model.bert.config, &params, |batch| {
+        model.forward(&params.constants(), batch).unwrap()
+    });
+}
 
-    let (ids, mask) = ([5u32, 9, 33, 2, 8, 0, 0, 0], [1u32, 1, 1, 1, 1, 0, 0, 0]);
+#[test]
+fn transformers_loads_a_saved_masked_language_model() {
+    let model = MaskedLm::new(small_config()).unwrap();
+    let params = model.init(&mut rng(2), DType::F32, &Device::Cpu).unwrap();
+    let params = stirred(&params, 3).to_dtype(DType::F32).unwrap();
+    check_saved(&model.bert.config, &params, |batch| {
+        let rows: Vec<u32> = (0..batch.n_tokens() as u32).collect();
+        model.forward(&params.constants(), batch, &rows).unwrap()
+    });
+}
+
+/// Saves a model and compares its logits with Python's: runs `METASHOT_PYTHON`, or `python3`, if it has the packages.
+fn check_saved(config: &BertConfig, params: &Params, forward: impl Fn(&TokenBatch) -> Value) {
+    let dir = tempfile::tempdir().unwrap();
+    save_bert(dir.path(), config, params).unwrap();
+
+    let (ids, mask) = ([5u32, 9, 13, 2, 8, 0, 0, 0], [1u32, 1, 1, 1, 1, 0, 0, 0]);
     let batch = TokenBatch::from_padded(&ids, &mask, (2, 4)).unwrap();
-    let logits = model
-        .forward(&params.constants(), &batch)
-        .unwrap()
-        .into_tensor();
     let rectangle = |numbers: &[u32]| {
         Tensor::from_slice(numbers, (2, 4), &Device::Cpu)
             .unwrap()
@@ -114,7 +127,7 @@ fn transformers_loads_what_is_saved() {
     let expected = [
         ("ids", rectangle(&ids)),
         ("mask", rectangle(&mask)),
-        ("logits", logits),
+        ("logits", forward(&batch).into_tensor()),
     ];
     let expected = expected
         .into_iter()
