@@ -1,7 +1,6 @@
 //! Words to token ids, with each word's label at its first sub-word.
 //!
-//! Deliberately not here: training a tokenizer, padding, tensors. The words are already split; a `tokenizer.json`
-//! splits them further.
+//! Deliberately not here: training a tokenizer (`vocabulary`), padding, tensors.
 
 use std::path::Path;
 
@@ -10,6 +9,7 @@ use tokenizers::{EncodeInput, ModelWrapper};
 use crate::{
     Error, Result,
     file::{excerpt, read},
+    text::Passage,
 };
 
 /// The label of positions that carry none: later sub-words and special tokens. Losses skip it.
@@ -128,6 +128,69 @@ impl Tokenizer {
         self.inner.token_to_id(token)
     }
 
+    /// The ids that are no special tokens, in order.
+    pub(super) fn ordinary_ids(&self) -> Vec<u32> {
+        let special = self.inner.get_added_tokens_decoder();
+        let vocabulary = self.inner.get_vocab(true);
+        let mut ids: Vec<u32> = vocabulary
+            .into_values()
+            .filter(|id| !special.contains_key(id))
+            .collect();
+        ids.sort_unstable();
+        ids
+    }
+
+    /// Text as passages of at most `max_len` tokens, special tokens included. Text that is too long is cut between words,
+    /// or within one that is too long by itself; nothing is left out.
+    ///
+    /// # Errors
+    /// A `max_len` that leaves no room for a token; text that the tokenizer fails on.
+    pub fn passages(&self, text: &str, max_len: usize) -> Result<Vec<Passage>> {
+        let room = self.room(max_len)?;
+        let pieces = self
+            .inner
+            .encode(text, false)
+            .map_err(|source| Error::Tokenize {
+                words: excerpt(text),
+                source,
+            })?;
+        let pieces: Vec<_> = pieces.get_ids().iter().zip(pieces.get_word_ids()).collect();
+        let mut passages: Vec<Passage> = Vec::new();
+        let words = pieces.chunk_by(|a, b| a.1 == b.1);
+        for part in words.flat_map(|word| word.chunks(room)) {
+            let full =
+                |passage: &Passage| passage.ids.len() + part.len() > self.prefix.len() + room;
+            if passages.last().is_none_or(full) {
+                passages.push(Passage {
+                    ids: self.prefix.clone(),
+                    words: Vec::new(),
+                });
+            }
+            let Some(passage) = passages.last_mut() else {
+                continue;
+            };
+            let start = passage.ids.len() as u32;
+            passage.ids.extend(part.iter().map(|(id, _)| **id));
+            if part.iter().all(|(id, _)| **id != self.unknown) {
+                passage.words.push(start..passage.ids.len() as u32);
+            }
+        }
+        for passage in &mut passages {
+            passage.ids.extend(&self.suffix);
+        }
+        Ok(passages)
+    }
+
+    /// How many tokens of at most `max_len` are no special tokens.
+    fn room(&self, max_len: usize) -> Result<usize> {
+        let n_special = self.prefix.len() + self.suffix.len();
+        if max_len <= n_special {
+            let wanted = format!("more than the {n_special} special tokens of a sentence");
+            return Err(Error::setting("max_len", wanted, &max_len));
+        }
+        Ok(max_len - n_special)
+    }
+
     /// The token ids of a sentence, at most `max_len` of them, special tokens included.
     ///
     /// A sentence that is too long loses whole words at its end. A word without any sub-word, such as a lone
@@ -137,11 +200,7 @@ impl Tokenizer {
     /// # Errors
     /// A `max_len` that leaves no room for a word; words that the tokenizer fails on.
     pub fn encode_words(&self, words: &[String], max_len: usize) -> Result<Encoded> {
-        let n_special = self.prefix.len() + self.suffix.len();
-        if max_len <= n_special {
-            let wanted = format!("more than the {n_special} special tokens of a sentence");
-            return Err(Error::setting("max_len", wanted, &max_len));
-        }
+        self.room(max_len)?;
         let input: Vec<&str> = words.iter().map(String::as_str).collect();
         let pieces = self
             .inner

@@ -18,6 +18,7 @@ mod real_data;
 mod scheme;
 mod split;
 mod tokenize;
+mod unlabelled;
 
 use std::{error::Error as _, path::Path};
 
