@@ -25,13 +25,7 @@ pub(crate) enum Learner {
 impl Learner {
     /// The start as it is.
     pub(crate) fn none() -> Self {
-        Self::Descend(InnerLoop {
-            steps: 0,
-            lr: 0.0,
-            adapt: Patterns::all(),
-            order: Order::First,
-            memory: Memory::Flat,
-        })
+        Self::Descend(InnerLoop::none())
     }
 
     /// Fine-tuning of all parameters.

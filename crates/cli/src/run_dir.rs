@@ -18,8 +18,6 @@ use metashot_models::{
 use serde::Serialize;
 use serde_json::Value as Json;
 
-use crate::recipe::Recipe;
-
 /// A run directory.
 pub(crate) struct RunDir {
     root: PathBuf,
@@ -42,11 +40,11 @@ pub(crate) enum Earlier {
 }
 
 impl RunDir {
-    /// Starts a run: makes the directory and writes its settings.
+    /// Starts a run: makes the directory and writes its settings, which are TOML.
     ///
     /// # Errors
     /// When there is an earlier run that must not be replaced, or nothing can be written.
-    pub(crate) fn create(root: &Path, recipe: &Recipe, earlier: Earlier) -> Result<Self> {
+    pub(crate) fn create(root: &Path, config: &str, earlier: Earlier) -> Result<Self> {
         if root.join(CONFIG).exists() {
             if earlier == Earlier::Refuse {
                 bail!(
@@ -61,8 +59,7 @@ impl RunDir {
         }
         fs::create_dir_all(root)
             .with_context(|| format!("failed to make the run directory `{}`", root.display()))?;
-        let text = recipe.to_toml()?;
-        replace_file(&root.join(CONFIG), |file| file.write_all(text.as_bytes()))?;
+        replace_file(&root.join(CONFIG), |file| file.write_all(config.as_bytes()))?;
         Self::open(root)
     }
 
@@ -131,6 +128,7 @@ impl RunDir {
                 "best_score_bits".to_owned(),
                 state.best_score.to_bits().to_string(),
             ),
+            ("stale".to_owned(), state.stale.to_string()),
         ]
         .into();
         let parts = [
@@ -211,6 +209,7 @@ pub(crate) fn load_state(root: &Path) -> Result<Option<TrainState>> {
         },
         best_score: f64::from_bits(number("best_score_bits")?),
         best: part("best"),
+        stale: number("stale")?,
     }))
 }
 

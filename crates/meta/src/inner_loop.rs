@@ -103,6 +103,17 @@ pub struct TaskGradient {
 }
 
 impl InnerLoop {
+    /// No step at all: the start is used as it is.
+    pub fn none() -> Self {
+        Self {
+            steps: 0,
+            lr: 0.0,
+            adapt: Patterns::default(),
+            order: Order::First,
+            memory: Memory::Flat,
+        }
+    }
+
     /// Fails if a setting is out of its range.
     ///
     /// # Errors

@@ -30,6 +30,7 @@
 //!     clip_norm: 1.0,
 //!     train: Patterns::all(),
 //!     validate_every: 50,
+//!     patience: None,
 //! };
 //! let surroundings = Surroundings {
 //!     prepare: |_: &f64, p: &Params<Value>| unprepared(p),

@@ -26,6 +26,8 @@ pub struct OuterLoop {
     pub train: Patterns,
     /// Steps between two validations; there is one after the last step too.
     pub validate_every: u64,
+    /// Validations in a row without a better score after which training stops; `None` for all steps.
+    pub patience: Option<u64>,
 }
 
 /// Where training stands between two steps.
@@ -41,6 +43,8 @@ pub struct TrainState {
     pub best_score: f64,
     /// The start that had it.
     pub best: Params,
+    /// Validations since then.
+    pub stale: u64,
 }
 
 impl OuterLoop {
@@ -57,7 +61,8 @@ impl OuterLoop {
             "a positive number, or infinite for no clipping",
             &self.clip_norm,
         )?;
-        Error::unless(self.validate_every > 0, "validate_every", "at least 1", &0)
+        Error::unless(self.validate_every > 0, "validate_every", "at least 1", &0)?;
+        Error::unless(self.patience != Some(0), "patience", "at least 1", &0)
     }
 }
 
@@ -73,6 +78,7 @@ impl TrainState {
             optimizer: outer.adamw.init(&trained)?,
             best_score: f64::NEG_INFINITY,
             best: params.clone(),
+            stale: 0,
             params,
         })
     }
@@ -119,7 +125,10 @@ pub struct Surroundings<P, S, Q, T, V, O> {
     pub observe: O,
 }
 
-/// Runs the outer loop from `state` to the end of the schedule.
+/// Runs the outer loop from `state` to the end of the schedule, or until patience has run out.
+///
+/// With [`InnerLoop::none`] nothing is adapted to, and this is ordinary training: the meta-loss is the mean of the query
+/// losses.
 ///
 /// # Errors
 /// [`Error::Step`] with what failed, or what an observer failed with.
@@ -149,7 +158,13 @@ where
         validate,
         mut observe,
     } = surroundings;
-    while state.step < outer.schedule.total {
+    let ended = |state: &TrainState| {
+        state.step >= outer.schedule.total
+            || outer
+                .patience
+                .is_some_and(|patience| state.stale >= patience)
+    };
+    while !ended(&state) {
         let step = state.step;
         let at_step = |source: Error| Error::Step {
             step,
@@ -195,6 +210,9 @@ where
             if score > state.best_score {
                 state.best_score = score;
                 state.best = state.params.clone();
+                state.stale = 0;
+            } else {
+                state.stale += 1;
             }
             observe(Event::Validation {
                 state: &state,

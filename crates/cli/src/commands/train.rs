@@ -99,7 +99,10 @@ impl Job for Train {
             } else {
                 self.earlier
             };
-            (RunDir::create(&self.root, recipe, earlier)?, state)
+            (
+                RunDir::create(&self.root, &recipe.to_toml()?, earlier)?,
+                state,
+            )
         };
         say(&format!(
             "{} parameters, {} threads, results in {}",
@@ -146,6 +149,7 @@ fn outer_loop(recipe: &Recipe) -> OuterLoop {
         },
         train: Patterns::new(outer.train.clone()),
         validate_every: recipe.evaluation.every as u64,
+        patience: None,
     }
 }
 

@@ -1,6 +1,8 @@
 //! The outer loop: the same bits at any number of threads and after a resume, and that it learns.
 
-use metashot_autograd::{Order, Params, Patterns, Value};
+use std::cell::Cell;
+
+use metashot_autograd::{Order, Params, Patterns, Value, grad_params};
 use metashot_meta::{
     AdamW, Error, Event, InnerLoop, LossError, Memory, OuterLoop, Schedule, Surroundings,
     TrainState, Workers, meta_gradient, train, unprepared,
@@ -30,6 +32,7 @@ fn outer(total: u64) -> OuterLoop {
         clip_norm: 10.0,
         train: Patterns::all(),
         validate_every: 5,
+        patience: None,
     }
 }
 
@@ -117,6 +120,80 @@ fn a_resumed_run_ends_with_the_same_bits() {
     assert_eq!(bits(&resumed.params), bits(&end.params));
     assert_eq!(bits(&resumed.best), bits(&end.best));
     assert_eq!(bits(&resumed.optimizer.v), bits(&end.optimizer.v));
+}
+
+#[test]
+fn training_without_inner_steps_is_ordinary_training() {
+    let slow = start(1, 16);
+    let tasks = waves(7, 0, 5);
+    let workers = Workers::new(2).unwrap();
+    let never = |_: &Wave, _: &Params<Value>| -> Result<Value, LossError> {
+        Err("nothing is adapted to".into())
+    };
+    let meta = meta_gradient(
+        &slow,
+        &tasks,
+        |_: &Wave, p: &Params<Value>| unprepared(p),
+        never,
+        |t: &Wave, p: &Params<Value>| t.query(p).map_err(LossError::from),
+        (&InnerLoop::none(), &Patterns::all()),
+        &workers,
+    )
+    .unwrap();
+    let variables = slow.variables();
+    let losses = tasks.iter().map(|t| t.query(&variables).unwrap());
+    let loss = losses.reduce(|a, b| a.add(&b).unwrap()).unwrap();
+    let loss = loss.affine(0.2, 0.0).unwrap();
+    assert!((meta.loss - loss.to_f64().unwrap()).abs() < 1e-12);
+    let gradient = grad_params(&loss, &variables, Order::First).unwrap();
+    for (name, wanted) in gradient.iter() {
+        let found = meta.gradient.get(name).unwrap();
+        let difference = (found - wanted.tensor()).unwrap().abs().unwrap();
+        let largest: f64 = difference
+            .flatten_all()
+            .unwrap()
+            .max(0)
+            .unwrap()
+            .to_scalar()
+            .unwrap();
+        assert!(largest < 1e-12, "{name}: {largest:e}");
+    }
+}
+
+#[test]
+fn training_stops_when_patience_runs_out_and_stays_stopped() {
+    let outer = OuterLoop {
+        patience: Some(2),
+        ..outer(100)
+    };
+    let workers = Workers::new(1).unwrap();
+    let run = |state: TrainState| {
+        let n_validations = Cell::new(0);
+        let surroundings = Surroundings {
+            prepare: |_: &Wave, p: &Params<Value>| unprepared(p),
+            support: |t: &Wave, p: &Params<Value>| t.support(p),
+            query: |t: &Wave, p: &Params<Value>| t.query(p),
+            tasks: |step| Ok(waves(7, step, 1)),
+            // Better, worse, best, and never again.
+            validate: |_: &Params| {
+                n_validations.set(n_validations.get() + 1);
+                Ok([0.5, 0.4, 0.6]
+                    .get(n_validations.get() - 1)
+                    .map_or(0.6, |score| *score))
+            },
+            observe: |_: Event<'_>| Ok(()),
+        };
+        train(state, (&inner(), &outer), &workers, surroundings).unwrap()
+    };
+    let end = run(TrainState::new(start(1, 16), &outer).unwrap());
+    assert_eq!((end.step, end.stale), (25, 2));
+    assert!((end.best_score - 0.6).abs() < 1e-12);
+    assert_ne!(bits(&end.best), bits(&end.params));
+    assert_eq!(
+        run(end).step,
+        25,
+        "a stopped run that is resumed ends at once"
+    );
 }
 
 #[test]
@@ -232,6 +309,7 @@ fn causes(error: &Error) -> Vec<String> {
 fn a_score_that_is_no_number_stops_training() {
     let outer = OuterLoop {
         validate_every: 2,
+        patience: None,
         ..outer(5)
     };
     assert_eq!(
@@ -253,6 +331,10 @@ fn settings_out_of_range_are_refused() {
     check(
         |outer| outer.validate_every = 0,
         "`validate_every` must be at least 1, found `0`",
+    );
+    check(
+        |outer| outer.patience = Some(0),
+        "`patience` must be at least 1, found `0`",
     );
     check(
         |outer| outer.clip_norm = f64::NAN,
