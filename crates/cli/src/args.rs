@@ -6,7 +6,7 @@ use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand};
 
-use crate::recipe::Overrides;
+use crate::recipe::{FinetuneFlags, Overrides, PretrainFlags, RunFlags};
 
 /// Few-shot learning: meta-train a model on many small tasks, so that it adapts to a new one from a few examples
 #[derive(Parser)]
@@ -26,6 +26,14 @@ pub enum Command {
     Train(TrainArgs),
     /// Compare a trained run with the baselines on test episodes
     Eval(EvalArgs),
+    /// Train a BERT on text without labels, by guessing hidden words
+    ///
+    /// The result is a directory in Hugging Face layout (`AutoModelForMaskedLM`): a backbone for every other command.
+    Pretrain(PretrainArgs),
+    /// Train a tagger on a labelled set in the ordinary way: encoder and head, all entity types
+    ///
+    /// The result is a directory in Hugging Face layout (`AutoModelForTokenClassification`).
+    Finetune(FinetuneArgs),
     /// Fetch a model from the Hugging Face hub into its cache, and print where it is
     Download(DownloadArgs),
 }
@@ -62,6 +70,63 @@ pub struct EvalArgs {
     /// What recipes and data have in common.
     #[command(flatten)]
     pub common: Common,
+}
+
+/// Flags of `pretrain`.
+#[derive(Args)]
+pub struct PretrainArgs {
+    /// UTF-8 files with a sentence or a paragraph on each line
+    #[arg(value_name = "TEXT")]
+    pub text: Vec<String>,
+    /// Where the run is kept.
+    #[command(flatten)]
+    pub run: RunArgs,
+    /// Settings.
+    #[command(flatten)]
+    pub flags: PretrainFlags,
+    /// Settings that `finetune` has too.
+    #[command(flatten)]
+    pub shared: RunFlags,
+}
+
+/// Flags of `finetune`.
+#[derive(Args)]
+pub struct FinetuneArgs {
+    /// Two-column BIO file: `token tag` on a line, a blank line after a sentence
+    #[arg(value_name = "TRAIN")]
+    pub train: Option<String>,
+    /// Where the run is kept.
+    #[command(flatten)]
+    pub run: RunArgs,
+    /// Settings.
+    #[command(flatten)]
+    pub flags: FinetuneFlags,
+    /// Settings that `pretrain` has too.
+    #[command(flatten)]
+    pub shared: RunFlags,
+}
+
+/// Flags of `pretrain` and `finetune` that are no settings.
+#[derive(Args)]
+pub struct RunArgs {
+    /// TOML file with settings; what it leaves out has its default
+    #[arg(long, short, value_name = "FILE")]
+    pub recipe: Option<PathBuf>,
+    /// Run directory: settings, metrics, checkpoint, and the model; `runs/NAME-1` and so on if it is not given
+    #[arg(long, short, value_name = "DIR")]
+    pub out: Option<PathBuf>,
+    /// Go on with the run in `--out` where it stopped, to the same bits
+    #[arg(long, requires = "out", conflicts_with = "recipe")]
+    pub resume: bool,
+    /// Replace what an earlier run left in `--out`
+    #[arg(long, requires = "out", conflicts_with = "resume")]
+    pub overwrite: bool,
+    /// Print the resolved settings as TOML and do nothing else
+    #[arg(long)]
+    pub print_config: bool,
+    /// Where relative names of data and models are also looked up
+    #[arg(long, value_name = "DIR", env = "METASHOT_DATA")]
+    pub data: Option<PathBuf>,
 }
 
 /// Flags of `download`.

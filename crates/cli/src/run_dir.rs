@@ -18,6 +18,8 @@ use metashot_models::{
 use serde::Serialize;
 use serde_json::Value as Json;
 
+use crate::hub::MODEL_FILES;
+
 /// A run directory.
 pub(crate) struct RunDir {
     root: PathBuf,
@@ -39,6 +41,13 @@ pub(crate) enum Earlier {
     Overwrite,
 }
 
+impl Earlier {
+    /// [`Earlier::Overwrite`] if that was asked for.
+    pub(crate) fn replaced_if(asked: bool) -> Self {
+        if asked { Self::Overwrite } else { Self::Refuse }
+    }
+}
+
 impl RunDir {
     /// Starts a run: makes the directory and writes its settings, which are TOML.
     ///
@@ -53,7 +62,7 @@ impl RunDir {
                     root.display()
                 );
             }
-            for name in [METRICS, STATE, BEST, RESULTS] {
+            for name in [METRICS, STATE, BEST, RESULTS].iter().chain(&MODEL_FILES) {
                 remove(&root.join(name))?;
             }
         }

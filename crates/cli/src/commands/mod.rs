@@ -4,6 +4,8 @@
 
 mod download;
 mod eval;
+mod finetune;
+mod pretrain;
 mod session;
 mod train;
 
@@ -19,6 +21,8 @@ pub fn run(cli: Cli) -> Result<()> {
     match cli.command {
         Command::Train(args) => train::run(&args),
         Command::Eval(args) => eval::run(&args),
+        Command::Pretrain(args) => pretrain::run(&args),
+        Command::Finetune(args) => finetune::run(&args),
         Command::Download(args) => download::run(&args),
     }
 }

@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, Result};
 use metashot_autograd::Params;
 use metashot_meta::Workers;
+use tempfile::TempDir;
 
 use crate::{
     args::Common,
@@ -34,15 +35,11 @@ pub(super) fn with_case(recipe: &Recipe, common: &Common, job: impl Job) -> Resu
     let device = device::open(recipe.device)?;
     let workers = Workers::new(recipe.threads)?;
     let embedded = recipe.is_embedded().then(embedded::unpack).transpose()?;
-    let unpacked = embedded.as_ref().map(|files| files.path().to_owned());
-    let paths = Paths::new(common.data.clone(), unpacked);
+    let paths = paths(common.data.as_deref(), embedded.as_ref());
     let opened = (recipe.seed, device);
     match (&recipe.ner, &recipe.pictures) {
         (Some(ner), _) => {
-            let backbone = match paths.find_directory(&ner.backbone) {
-                Some(directory) => directory,
-                None => fetch(&ner.backbone, None)?,
-            };
+            let backbone = backbone(&paths, &ner.backbone)?;
             let case = NerCase::new(ner, &recipe.episodes, &paths, &backbone, opened)?;
             say(&case.describe());
             job.run(&case, recipe, &workers)
@@ -53,6 +50,20 @@ pub(super) fn with_case(recipe: &Recipe, common: &Common, job: impl Job) -> Resu
             job.run(&case, recipe, &workers)
         }
         (None, None) => unreachable!("a validated recipe has a case"),
+    }
+}
+
+/// Where the files of settings are, those that were unpacked among them.
+pub(super) fn paths(data: Option<&Path>, embedded: Option<&TempDir>) -> Paths {
+    let unpacked = embedded.map(|files| files.path().to_owned());
+    Paths::new(data.map(Path::to_owned), unpacked)
+}
+
+/// The local directory of a model: one that is named, or a hub model's.
+pub(super) fn backbone(paths: &Paths, name: &str) -> Result<PathBuf> {
+    match paths.find_directory(name) {
+        Some(directory) => Ok(directory),
+        None => fetch(name, None),
     }
 }
 
@@ -145,6 +156,21 @@ pub(super) fn compare<C: Case>(
         train_minutes,
         rows,
     })
+}
+
+/// The first of `runs/NAME-1`, `runs/NAME-2` and so on that is not there yet, by the name of the recipe if there is one.
+pub(super) fn free_directory(recipe: Option<&Path>, name: &str) -> PathBuf {
+    let name = recipe
+        .and_then(Path::file_stem)
+        .map_or(name.into(), |stem| stem.to_string_lossy());
+    let mut number = 1;
+    loop {
+        let path = PathBuf::from(format!("runs/{name}-{number}"));
+        if !path.exists() {
+            return path;
+        }
+        number += 1;
+    }
 }
 
 /// A path for messages.

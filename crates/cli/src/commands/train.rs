@@ -2,7 +2,7 @@
 //!
 //! Deliberately not here: the outer loop, which is `metashot_meta::train`.
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use anyhow::{Context, Result};
 use metashot_autograd::{Params, Patterns, Value};
@@ -14,7 +14,7 @@ use serde_json::json;
 
 use super::{
     print,
-    session::{Job, compare, shown, with_case},
+    session::{Job, compare, free_directory, shown, with_case},
 };
 use crate::{
     args::TrainArgs,
@@ -42,30 +42,11 @@ pub(super) fn run(args: &TrainArgs) -> Result<()> {
         root: args
             .out
             .clone()
-            .unwrap_or_else(|| free_directory(args.recipe.as_deref())),
+            .unwrap_or_else(|| free_directory(args.recipe.as_deref(), "default")),
         resume: args.resume,
-        earlier: if args.overwrite {
-            Earlier::Overwrite
-        } else {
-            Earlier::Refuse
-        },
+        earlier: Earlier::replaced_if(args.overwrite),
     };
     with_case(&recipe, &args.common, job)
-}
-
-/// The first of `runs/NAME-1`, `runs/NAME-2` and so on that is not there yet.
-fn free_directory(recipe: Option<&Path>) -> PathBuf {
-    let name = recipe
-        .and_then(Path::file_stem)
-        .map_or("default".into(), |stem| stem.to_string_lossy());
-    let mut number = 1;
-    loop {
-        let path = PathBuf::from(format!("runs/{name}-{number}"));
-        if !path.exists() {
-            return path;
-        }
-        number += 1;
-    }
 }
 
 struct Train {

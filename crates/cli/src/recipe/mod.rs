@@ -4,19 +4,32 @@
 //! resolved is printed by `--print-config` and written beside the results. Deliberately not here: what a case does
 //! with its settings.
 
+mod finetune;
+mod layers;
 mod overrides;
 mod paths;
+mod pretrain;
+mod training;
 
 use std::path::Path;
 
 use anyhow::{Context, Result, bail, ensure};
 use serde::{Deserialize, Serialize};
 
+pub use finetune::{Finetune, FinetuneFlags};
+pub use layers::RunFlags;
 pub use overrides::Overrides;
 pub use paths::Paths;
+pub use pretrain::{ModelShape, Pretrain, PretrainFlags, VocabularyShape};
+pub use training::Training;
 
 /// The recipe that `metashot train` runs when it is given none.
 pub const DEFAULT: &str = include_str!("../../../../recipes/default.toml");
+
+/// Whether a name is that of a file that is part of the program.
+pub(crate) fn is_embedded(name: &str) -> bool {
+    name.starts_with(paths::EMBEDDED)
+}
 
 /// Every setting of a run.
 #[derive(Clone, Debug, Deserialize, Serialize)]
@@ -101,7 +114,7 @@ pub enum Init {
 }
 
 /// How entities become token labels.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, Serialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, Serialize, clap::ValueEnum)]
 #[serde(rename_all = "lowercase")]
 pub enum Scheme {
     /// `B-` on an entity's first word, `I-` on the others.
@@ -112,7 +125,7 @@ pub enum Scheme {
 }
 
 /// What an `I-` tag that continues no entity means.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, Serialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, Serialize, clap::ValueEnum)]
 #[serde(rename_all = "lowercase")]
 pub enum Orphan {
     /// The file is at fault.
@@ -280,7 +293,7 @@ impl Recipe {
     pub fn is_embedded(&self) -> bool {
         self.ner.as_ref().is_some_and(|ner| {
             let names = [&ner.train, &ner.validation, &ner.test, &ner.backbone];
-            names.iter().any(|name| name.starts_with(paths::EMBEDDED))
+            names.iter().any(|name| is_embedded(name))
         })
     }
 

@@ -127,12 +127,12 @@ impl Overrides {
 }
 
 /// A value as TOML reads it; what is no TOML value is a string, so that words need no quotes.
-fn parse(value: &str) -> Value {
+pub(super) fn parse(value: &str) -> Value {
     let whole = |value: &str| format!("x = {value}").parse::<Table>().ok()?.remove("x");
     whole(value).unwrap_or_else(|| Value::String(value.to_owned()))
 }
 
-fn put(table: &mut Table, key: &str, value: Value) -> Result<()> {
+pub(super) fn put(table: &mut Table, key: &str, value: Value) -> Result<()> {
     let mut table = table;
     let mut path: Vec<&str> = key.split('.').collect();
     let last = path.pop().unwrap_or_default();
