@@ -8,7 +8,7 @@ use anyhow::Result;
 use candle_core::D;
 use metashot_autograd::{Params, Value, ops::cross_entropy};
 use metashot_meta::{
-    Event, InnerLoop, LossError, OuterLoop, Surroundings, TrainState, Workers, train,
+    Event, InnerLoop, LossError, OuterLoop, Surroundings, TrainState, Workers, train, unprepared,
 };
 use metashot_models::TokenBatch;
 use rand::seq::SliceRandom;
@@ -214,6 +214,7 @@ where
     };
     let surroundings = Surroundings {
         // Without inner steps nothing is adapted to.
+        prepare: |_: &(Part, f64), params: &Params<Value>| unprepared(params),
         support: loss,
         query: loss,
         tasks: |step| -> Result<Vec<(Part, f64)>, LossError> {
