@@ -41,7 +41,7 @@ enum Task {
     /// Builds the release binary and runs `metashot` with the arguments given.
     #[command(disable_help_flag = true)]
     Run(Rest),
-    /// Makes what is under `fixtures/` again.
+    /// Makes what is under `fixtures/` again; the BERT only where `METASHOT_DATA` names the text it learns from.
     Fixtures {
         /// Changes nothing; fails if a file would change.
         #[arg(long)]

@@ -51,14 +51,10 @@ pub(crate) fn metashot(subcommand: Option<&str>, args: &[OsString]) -> Command {
 /// Runs the fixture maker; with `check` it only compares.
 pub(crate) fn fixtures(check: bool) -> Command {
     let mut command = cargo();
-    command.args([
-        "run",
-        "--package",
-        "metashot",
-        "--example",
-        "fixtures",
-        "--",
-    ]);
+    command.arg("run");
+    // Making them trains a model; a check is quick, and the tests have its build already.
+    command.args((!check).then_some("--release"));
+    command.args(["--package", "metashot", "--example", "fixtures", "--"]);
     command.args(check.then_some("--check"));
     command
 }
@@ -172,7 +168,7 @@ mod tests {
         );
         check(
             &fixtures(false),
-            "run --package metashot --example fixtures --",
+            "run --release --package metashot --example fixtures --",
         );
         check(
             &fixtures(true),

@@ -20,6 +20,7 @@ pub mod recipe;
 mod report;
 mod run_dir;
 mod score;
+pub mod starts;
 
 pub use score::Score;
 

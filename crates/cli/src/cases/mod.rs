@@ -56,6 +56,15 @@ pub trait Case: Sync {
     /// When weights cannot be read or made.
     fn init(&self, rng: &mut ChaCha8Rng) -> Result<Params>;
 
+    /// Starts beside that one to compare with, and what the table calls them.
+    ///
+    /// # Errors
+    /// When weights cannot be made.
+    fn other_starts(&self, seed: u64) -> Result<Vec<(String, Params)>> {
+        let _ = seed;
+        Ok(Vec::new())
+    }
+
     /// What a task computes once, ahead of an inner loop in which `adapt` adapts.
     ///
     /// # Errors

@@ -2,8 +2,6 @@
 //!
 //! Deliberately not here: reading and sampling, which `metashot-data` does, and the encoder.
 
-use std::path::Path;
-
 use anyhow::{Context, Result, ensure};
 use candle_core::{D, DType, Device, Tensor};
 use metashot_autograd::{Params, Patterns, Value, ops::cross_entropy};
@@ -16,18 +14,20 @@ use metashot_data::{
 };
 use metashot_meta::{Prepared, nearest_prototype, prototypes};
 use metashot_models::{Bert, BertConfig, TokenBatch, TokenClassifier};
-use rand_chacha::ChaCha8Rng;
+use rand_chacha::{ChaCha8Rng, rand_core::SeedableRng};
 
 use super::{Case, Half, Split};
 use crate::{
-    recipe::{Episodes, Init, Ner, Orphan, Paths, Scheme},
+    recipe::{Episodes, Ner, Orphan, Paths, Scheme},
     score::Score,
+    starts::{Start, Starts},
 };
 
 /// A tagger's data, model and episodes.
 pub struct NerCase {
     model: TokenClassifier,
-    encoder: Option<Params>,
+    start: Option<Params>,
+    others: Vec<(String, Option<Params>)>,
     scheme: LabelScheme,
     device: Device,
     train: Part,
@@ -63,7 +63,7 @@ struct Sentences {
 }
 
 impl NerCase {
-    /// Reads the files of a recipe; `backbone` is a local directory in Hugging Face layout.
+    /// Reads the files of a recipe, those of its starts among them.
     ///
     /// # Errors
     /// A file that is missing or malformed, splits whose types overlap, or types too few for the episodes.
@@ -71,7 +71,7 @@ impl NerCase {
         ner: &Ner,
         episodes: &Episodes,
         paths: &Paths,
-        backbone: &Path,
+        starts: &Starts,
         (seed, device): (u64, Device),
     ) -> Result<Self> {
         let orphan = match ner.orphan {
@@ -101,20 +101,14 @@ impl NerCase {
             ("test", &test.types),
         ])?;
 
+        let backbone = &starts.backbone;
         let tokenizer = Tokenizer::from_file(&backbone.join("tokenizer.json"))?;
         let scheme = match ner.scheme {
             Scheme::Bio => LabelScheme::Bio,
             Scheme::Io => LabelScheme::Io,
         };
         let n_labels = scheme.n_labels(episodes.n_way);
-        let (config, encoder) = match ner.init {
-            Init::Pretrained => {
-                let (config, params) =
-                    metashot_models::checkpoint::load_bert(backbone, DType::F32, &device)?;
-                (config, Some(params))
-            }
-            Init::Random => (BertConfig::read(&backbone.join("config.json"))?, None),
-        };
+        let config = BertConfig::read(&backbone.join("config.json"))?;
         ensure!(
             tokenizer.vocab_size() <= config.vocab_size,
             "the tokenizer of `{}` has {} tokens, its model has embeddings for {}",
@@ -138,14 +132,29 @@ impl NerCase {
             Part::new(corpus, &tokenizer, ner.max_tokens, shape)
                 .with_context(|| format!("the {name} sentences do not make these episodes"))
         };
+        let model = TokenClassifier::new(config, n_labels)?;
+        let load = |start: &Start| starts.load(start, &model, &device);
+        let named = |(name, start): &(String, Start)| Ok((name.clone(), load(start)?));
         Ok(Self {
-            model: TokenClassifier::new(config, n_labels)?,
-            encoder,
+            start: load(&starts.first)?,
+            others: starts.others.iter().map(named).collect::<Result<_>>()?,
+            model,
             scheme,
             device,
             train: part(train, episodes.n_query, "training")?,
             validation: part(validation, episodes.test_n_query, "validation")?,
             test: part(test, episodes.test_n_query, "test")?,
+        })
+    }
+
+    /// All parameters of a start: those it lacks are drawn.
+    fn weights(&self, start: Option<&Params>, rng: &mut ChaCha8Rng) -> Result<Params> {
+        Ok(match start {
+            None => self.model.init(rng, DType::F32, &self.device)?,
+            Some(start) => self
+                .model
+                .init_head(rng, DType::F32, &self.device)?
+                .overlaid(start),
         })
     }
 
@@ -233,12 +242,15 @@ impl Case for NerCase {
     }
 
     fn init(&self, rng: &mut ChaCha8Rng) -> Result<Params> {
-        Ok(match &self.encoder {
-            None => self.model.init(rng, DType::F32, &self.device)?,
-            Some(encoder) => {
-                encoder.overlaid(&self.model.init_head(rng, DType::F32, &self.device)?)
-            }
-        })
+        self.weights(self.start.as_ref(), rng)
+    }
+
+    fn other_starts(&self, seed: u64) -> Result<Vec<(String, Params)>> {
+        let weights = |(name, start): &(String, Option<Params>)| {
+            let rng = &mut ChaCha8Rng::seed_from_u64(seed);
+            Ok((name.clone(), self.weights(start.as_ref(), rng)?))
+        };
+        self.others.iter().map(weights).collect()
     }
 
     fn prepare(

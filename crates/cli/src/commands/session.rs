@@ -19,6 +19,7 @@ use crate::{
     recipe::{Paths, Recipe},
     report::{Results, Row},
     score::summarize,
+    starts::Starts,
 };
 
 /// Something to do with a case, whichever it is.
@@ -39,8 +40,19 @@ pub(super) fn with_case(recipe: &Recipe, common: &Common, job: impl Job) -> Resu
     let opened = (recipe.seed, device);
     match (&recipe.ner, &recipe.pictures) {
         (Some(ner), _) => {
-            let backbone = backbone(&paths, &ner.backbone)?;
-            let case = NerCase::new(ner, &recipe.episodes, &paths, &backbone, opened)?;
+            let find = |init| Starts::find(init, |name| backbone(&paths, name));
+            let starts = Starts {
+                name: ner.backbone.clone(),
+                backbone: backbone(&paths, &ner.backbone)?,
+                first: find(&ner.init)?.1,
+                others: recipe
+                    .evaluation
+                    .starts
+                    .iter()
+                    .map(find)
+                    .collect::<Result<_>>()?,
+            };
+            let case = NerCase::new(ner, &recipe.episodes, &paths, &starts, opened)?;
             say(&case.describe());
             job.run(&case, recipe, &workers)
         }
@@ -103,30 +115,39 @@ pub(super) fn compare<C: Case>(
     (start, learned): (&Params, &Params),
     train_minutes: Option<f64>,
 ) -> Result<Results> {
-    let (lr, steps, score) = choose_fine_tuning(case, start, recipe, workers)?;
-    say(&format!(
-        "fine-tuning does best on the validation classes with {steps} steps of {lr}: {:.2}",
-        score * 100.0
-    ));
-    let learners = [
+    let baselines = |name: &str, start: &Params| -> Result<[(String, Learner); 2]> {
+        let (lr, steps, score) = choose_fine_tuning(case, start, recipe, workers)?;
+        say(&format!(
+            "{name}fine-tuning does best on the validation classes with {steps} steps of {lr}: {:.2}",
+            score * 100.0
+        ));
+        Ok([
+            (
+                format!("{name}fine-tuning, {steps} steps of {lr}"),
+                Learner::fine_tune(lr, steps),
+            ),
+            (format!("{name}prototypes"), Learner::Prototypes),
+        ])
+    };
+    let others = case.other_starts(recipe.seed)?;
+    let mut learners = vec![
         ("meta-learned".to_owned(), meta_learner(recipe), learned),
         (
             "meta-learned, no adaptation".to_owned(),
             Learner::none(),
             learned,
         ),
-        (
-            format!("fine-tuning, {steps} steps of {lr}"),
-            Learner::fine_tune(lr, steps),
-            start,
-        ),
-        ("prototypes".to_owned(), Learner::Prototypes, start),
-        (
-            "meta-learned, prototypes".to_owned(),
-            Learner::Prototypes,
-            learned,
-        ),
     ];
+    let from = |start| move |(name, learner)| (name, learner, start);
+    learners.extend(baselines("", start)?.map(from(start)));
+    learners.push((
+        "meta-learned, prototypes".to_owned(),
+        Learner::Prototypes,
+        learned,
+    ));
+    for (name, start) in &others {
+        learners.extend(baselines(&format!("{name}, "), start)?.map(from(start)));
+    }
     let n_episodes = recipe.evaluation.test_episodes;
     let episodes = Episodes {
         split: Split::Test,

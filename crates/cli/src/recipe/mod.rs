@@ -89,7 +89,8 @@ pub struct Ner {
     pub validation_types: usize,
     /// A directory in Hugging Face layout, or the name of a hub model.
     pub backbone: String,
-    /// Where the encoder's weights come from.
+    /// Where the encoder's weights come from: `pretrained` for the backbone's own, `random`, or the directory of another
+    /// model or run.
     #[serde(default)]
     pub init: Init,
     /// Tokens a sentence may have, special tokens included; longer ones are left out of the episodes.
@@ -102,15 +103,38 @@ pub struct Ner {
     pub orphan: Orphan,
 }
 
-/// Where the encoder's weights come from.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, Serialize)]
-#[serde(rename_all = "lowercase")]
+/// Where the encoder's weights come from: `pretrained`, `random`, or the name of a directory or hub model.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize, Serialize)]
+#[serde(from = "String", into = "String")]
 pub enum Init {
     /// The backbone's own weights.
     #[default]
     Pretrained,
     /// Random weights in the backbone's shape.
     Random,
+    /// Those of another model of the backbone's shape and vocabulary, in Hugging Face layout, or what a run of `train`
+    /// has learned.
+    Other(String),
+}
+
+impl From<String> for Init {
+    fn from(name: String) -> Self {
+        match name.as_str() {
+            "pretrained" => Self::Pretrained,
+            "random" => Self::Random,
+            _ => Self::Other(name),
+        }
+    }
+}
+
+impl From<Init> for String {
+    fn from(init: Init) -> Self {
+        match init {
+            Init::Pretrained => "pretrained".into(),
+            Init::Random => "random".into(),
+            Init::Other(name) => name,
+        }
+    }
 }
 
 /// How entities become token labels.
@@ -253,6 +277,9 @@ pub struct Evaluation {
     pub finetune_lr: Vec<f64>,
     /// Numbers of steps that fine-tuning chooses from on the validation classes.
     pub finetune_steps: Vec<usize>,
+    /// Starts beside `ner.init`, written in the same way, that the baselines are measured from as well.
+    #[serde(default)]
+    pub starts: Vec<Init>,
 }
 
 impl Recipe {
@@ -292,8 +319,15 @@ impl Recipe {
     /// Whether it names a file that is part of the program.
     pub fn is_embedded(&self) -> bool {
         self.ner.as_ref().is_some_and(|ner| {
-            let names = [&ner.train, &ner.validation, &ner.test, &ner.backbone];
-            names.iter().any(|name| is_embedded(name))
+            let inits = [&ner.init].into_iter().chain(&self.evaluation.starts);
+            let models = inits.filter_map(|init| match init {
+                Init::Other(name) => Some(name),
+                Init::Pretrained | Init::Random => None,
+            });
+            let mut names = [&ner.train, &ner.validation, &ner.test, &ner.backbone]
+                .into_iter()
+                .chain(models);
+            names.any(|name| is_embedded(name))
         })
     }
 
@@ -363,6 +397,10 @@ impl Recipe {
             "`episodes.n_way` must be at least 2, found 1"
         );
         if let Some(pictures) = &self.pictures {
+            ensure!(
+                self.evaluation.starts.is_empty(),
+                "`evaluation.starts` goes with `[ner]`: pictures have no start but a random one"
+            );
             ensure!(
                 [1, 3].contains(&pictures.channels),
                 "`pictures.channels` must be 1 or 3, found {}",

@@ -27,6 +27,9 @@ pub struct Overrides {
     /// Directory in Hugging Face layout, or name of a hub model
     #[arg(long, value_name = "DIR|ORG/NAME")]
     pub backbone: Option<String>,
+    /// Where the encoder's weights come from: `pretrained`, `random`, or the directory of another model or run
+    #[arg(long, value_name = "START")]
+    pub init: Option<String>,
     /// Classes of an episode
     #[arg(long)]
     pub n_way: Option<usize>,
@@ -92,6 +95,7 @@ impl Overrides {
             ("device", self.device.map(Value::try_from).transpose()?),
             ("threads", count(self.threads)),
             ("ner.backbone", self.backbone.clone().map(Value::String)),
+            ("ner.init", self.init.clone().map(Value::String)),
             ("episodes.n_way", count(self.n_way)),
             ("episodes.k_shot", count(self.k_shot)),
             ("episodes.n_query", count(self.n_query)),

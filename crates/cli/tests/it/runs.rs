@@ -1,14 +1,10 @@
 //! Runs that go well: the table, the run directory, the same bits again.
 
-use std::{
-    fs,
-    io::{BufRead, BufReader},
-    process::Stdio,
-};
+use std::fs;
 
 use metashot::recipe::{Overrides, Recipe};
 
-use crate::tool::{Dir, TINY, text};
+use crate::tool::{Dir, TINY, kill_at, text};
 
 #[test]
 fn the_default_trains_and_ends_with_a_table() {
@@ -69,22 +65,7 @@ fn a_killed_run_goes_on_to_the_same_bits() {
     assert!(whole.status.success(), "{}", text(&whole.stderr));
 
     let arguments = [&TINY[..], &["--out=killed", "--outer-steps=12"]].concat();
-    let mut child = dir
-        .command(&arguments)
-        .stdout(Stdio::null())
-        .stderr(Stdio::piped())
-        .spawn()
-        .unwrap();
-    let lines = BufReader::new(child.stderr.take().unwrap())
-        .lines()
-        .map_while(Result::ok);
-    for line in lines {
-        if line.starts_with("step 4: validation") {
-            child.kill().unwrap();
-            break;
-        }
-    }
-    child.wait().unwrap();
+    kill_at(&dir, &arguments, "step 4: validation");
     assert!(
         !dir.path().join("killed/results.json").exists(),
         "the run was killed before its end"

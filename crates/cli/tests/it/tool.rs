@@ -4,10 +4,13 @@
 
 use std::{
     fs,
+    io::{BufRead, BufReader, Write},
     path::{Path, PathBuf},
     process::{Command, Output, Stdio},
 };
 
+use candle_core::{Device, Tensor};
+use metashot_models::checkpoint::{Metadata, save_params};
 use tempfile::TempDir;
 
 /// A directory that goes when the test ends.
@@ -81,4 +84,54 @@ pub(crate) fn text(bytes: &[u8]) -> String {
 /// The fixtures of the repository.
 pub(crate) fn fixtures() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("../../fixtures/default")
+}
+
+/// Runs the program and kills it as soon as a line of its talk begins like this.
+pub(crate) fn kill_at(dir: &Dir, args: &[&str], start: &str) {
+    let mut child = dir
+        .command(args)
+        .stdout(Stdio::null())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let lines = BufReader::new(child.stderr.take().unwrap())
+        .lines()
+        .map_while(Result::ok);
+    for line in lines {
+        if line.starts_with(start) {
+            child.kill().unwrap();
+            break;
+        }
+    }
+    child.wait().unwrap();
+}
+
+/// Compares a model's ids and logits of a text with Python's: runs `METASHOT_PYTHON`, or `python3`, if it has
+/// `transformers`, and else says that it does not.
+pub(crate) fn python_agrees(model: &Path, words: &str, ids: &[u32], logits: &Tensor) {
+    let ids: Vec<i64> = ids.iter().map(|&id| i64::from(id)).collect();
+    let expected = [
+        ("ids".to_owned(), Tensor::new(ids, &Device::Cpu).unwrap()),
+        ("logits".to_owned(), logits.clone()),
+    ];
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("expected.safetensors");
+    save_params(&path, &expected.into_iter().collect(), &Metadata::new()).unwrap();
+    let python = std::env::var_os("METASHOT_PYTHON").unwrap_or_else(|| "python3".into());
+    let run = Command::new(python)
+        .arg(Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/data/load_saved.py"))
+        .args([model, &path])
+        .arg(words)
+        .env("HF_HUB_OFFLINE", "1")
+        .output();
+    let skip = |why: &str| {
+        let line = format!("skipped the comparison with transformers: {why}\n");
+        std::io::stderr().write_all(line.as_bytes()).unwrap();
+    };
+    match run {
+        Ok(output) if output.status.success() => {}
+        Ok(output) if output.status.code() == Some(77) => skip("python has none"),
+        Ok(output) => panic!("{}", text(&output.stderr)),
+        Err(error) => skip(&format!("python does not start: {error}")),
+    }
 }

@@ -123,6 +123,11 @@ impl Tokenizer {
             .map_or(0, |highest| highest as usize + 1)
     }
 
+    /// Whether each token has the same id in both.
+    pub fn has_vocabulary_of(&self, other: &Self) -> bool {
+        self.inner.get_vocab(true) == other.inner.get_vocab(true)
+    }
+
     /// The id of a token such as `[PAD]` or `[MASK]`.
     pub fn token_id(&self, token: &str) -> Option<u32> {
         self.inner.token_to_id(token)
