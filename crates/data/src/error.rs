@@ -47,6 +47,52 @@ pub enum Error {
         kind: String,
     },
 
+    /// The offsets of a span are none of its text.
+    #[error(
+        "{}:{line}: expected a span of 1 or more visible characters within the text's {n_chars}, found {start}..{end}",
+        path.display()
+    )]
+    SpanOutside {
+        /// The file.
+        path: PathBuf,
+        /// The line, from 1.
+        line: usize,
+        /// The first character of the span.
+        start: usize,
+        /// One past its last.
+        end: usize,
+        /// How many characters the text has.
+        n_chars: usize,
+    },
+
+    /// A span begins or ends inside a character of several code points, or inside a word.
+    #[error("{}:{line}: expected a span of whole words, found {span}, which cuts the {what} `{cut}`", path.display())]
+    SpanCuts {
+        /// The file.
+        path: PathBuf,
+        /// The line, from 1.
+        line: usize,
+        /// The span.
+        span: String,
+        /// `character` or `word`.
+        what: &'static str,
+        /// What is cut.
+        cut: String,
+    },
+
+    /// Two spans of a text share words; a word has one label.
+    #[error("{}:{line}: expected spans that do not overlap, found {first} and {second}", path.display())]
+    SpansOverlap {
+        /// The file.
+        path: PathBuf,
+        /// The line, from 1.
+        line: usize,
+        /// The span that begins first.
+        first: String,
+        /// The other.
+        second: String,
+    },
+
     /// A file or a directory can be read but holds nothing of what is looked for.
     #[error("`{}`: expected {wanted}, found none", path.display())]
     Nothing {

@@ -5,18 +5,25 @@
 
 mod bio;
 mod corpus;
+mod decode;
 mod episode;
+mod label_set;
 mod masking;
 mod plain;
 mod scheme;
+mod spans;
 mod tokenize;
 mod vocabulary;
+mod words;
 
 pub use bio::{OrphanInside, parse_bio, read_bio};
 pub use corpus::{Corpus, Sentence, Span};
 pub use episode::{NerEpisode, NerSampler, NerShape};
+pub use label_set::{LabelSet, Role};
 pub use masking::{Hidden, Masking, Passage};
 pub use plain::for_each_line;
 pub use scheme::LabelScheme;
-pub use tokenize::{Encoded, IGNORE_INDEX, Tokenizer};
+pub use spans::{parse_spans, read_spans};
+pub use tokenize::{Encoded, IGNORE_INDEX, Tokenizer, Window};
 pub use vocabulary::{Vocabulary, WordCounts};
+pub use words::{Word, split_words};

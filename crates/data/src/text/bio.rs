@@ -102,31 +102,11 @@ pub fn parse_bio(text: &str, name: &Path, orphan: OrphanInside) -> Result<Corpus
         }
     }
 
-    let nothing = |wanted: &str| Error::Nothing {
-        path: name.to_path_buf(),
-        wanted: wanted.to_owned(),
-    };
-    if sentences.is_empty() {
-        return Err(nothing("sentences"));
-    }
-    if types.is_empty() {
-        return Err(nothing("entities (tags other than `O`)"));
-    }
-    // Types were numbered as they came; the corpus numbers them by name.
-    let mut rank = vec![0; types.len()];
-    for (sorted, &as_came) in types.values().enumerate() {
-        rank[as_came] = sorted;
-    }
-    for span in sentences
-        .iter_mut()
-        .flat_map(|sentence| &mut sentence.spans)
-    {
-        span.label = rank[span.label];
-    }
-    Ok(Corpus {
-        types: types.into_keys().map(str::to_owned).collect(),
-        sentences,
-    })
+    let types = types
+        .into_iter()
+        .map(|(kind, id)| (kind.to_owned(), id))
+        .collect();
+    Corpus::from_numbered(types, sentences, name)
 }
 
 enum Tag<'a> {

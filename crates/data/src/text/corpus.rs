@@ -2,7 +2,10 @@
 //!
 //! Deliberately not here: tags. BIO is one way to write spans down; inside the crate a span is a span.
 
-use std::collections::HashSet;
+use std::{
+    collections::{BTreeMap, HashSet},
+    path::Path,
+};
 
 use crate::{Error, Result};
 
@@ -54,6 +57,42 @@ pub struct Corpus {
 }
 
 impl Corpus {
+    /// A corpus of sentences whose types were numbered as they came; the corpus numbers them by name. `name` is the
+    /// file that they come from.
+    ///
+    /// # Errors
+    /// No sentence, or no entity.
+    pub(super) fn from_numbered(
+        types: BTreeMap<String, usize>,
+        mut sentences: Vec<Sentence>,
+        name: &Path,
+    ) -> Result<Self> {
+        let nothing = |wanted: &str| Error::Nothing {
+            path: name.to_path_buf(),
+            wanted: wanted.to_owned(),
+        };
+        if sentences.is_empty() {
+            return Err(nothing("sentences"));
+        }
+        if types.is_empty() {
+            return Err(nothing("entities"));
+        }
+        let mut rank = vec![0; types.len()];
+        for (sorted, &as_came) in types.values().enumerate() {
+            rank[as_came] = sorted;
+        }
+        for span in sentences
+            .iter_mut()
+            .flat_map(|sentence| &mut sentence.spans)
+        {
+            span.label = rank[span.label];
+        }
+        Ok(Self {
+            types: types.into_keys().collect(),
+            sentences,
+        })
+    }
+
     /// The indices of the named types, in the order of the names.
     ///
     /// # Errors

@@ -2,7 +2,7 @@
 //!
 //! Deliberately not here: training a tokenizer (`vocabulary`), padding, tensors.
 
-use std::path::Path;
+use std::{ops::Range, path::Path};
 
 use tokenizers::{EncodeInput, ModelWrapper};
 
@@ -50,6 +50,17 @@ pub struct Encoded {
     pub first_subword: Vec<Option<usize>>,
     /// How many words fit whole, from the first: fewer than there were when the sentence was cut.
     pub n_words: usize,
+}
+
+/// A stretch of a sentence that a model can read at once.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Window {
+    /// The token ids of its words; their `first_subword` counts from the first of them.
+    pub encoded: Encoded,
+    /// Its words.
+    pub words: Range<usize>,
+    /// The words whose labels are read from this window: each word of the sentence is read from one.
+    pub read: Range<usize>,
 }
 
 impl Tokenizer {
@@ -126,6 +137,19 @@ impl Tokenizer {
     /// Whether each token has the same id in both.
     pub fn has_vocabulary_of(&self, other: &Self) -> bool {
         self.inner.get_vocab(true) == other.inner.get_vocab(true)
+    }
+
+    /// The content of a `tokenizer.json` that says the same, without truncation and padding.
+    ///
+    /// # Errors
+    /// When the tokenizers library has no JSON for it.
+    pub fn to_json(&self) -> Result<String> {
+        self.inner
+            .to_string(true)
+            .map_err(|source| Error::Tokenizer {
+                path: "tokenizer.json".into(),
+                source,
+            })
     }
 
     /// The id of a token such as `[PAD]` or `[MASK]`.
@@ -205,46 +229,121 @@ impl Tokenizer {
     /// # Errors
     /// A `max_len` that leaves no room for a word; words that the tokenizer fails on.
     pub fn encode_words(&self, words: &[String], max_len: usize) -> Result<Encoded> {
-        self.room(max_len)?;
+        let room = self.room(max_len)?;
+        let pieces = self.pieces(words)?;
+        let n_words = pieces.prefix_within(0, room);
+        Ok(self.join(&pieces, 0..n_words, room))
+    }
+
+    /// The token ids of a sentence of any length, in windows of at most `max_len` of them, special tokens included.
+    ///
+    /// A sentence that fits is one window. Of a longer one, two windows that follow one another share about a quarter
+    /// of their words, so that every word has context on both sides in the window that it is read from. A window holds
+    /// whole words; only a word that is longer than a whole window is cut, to its first sub-words.
+    ///
+    /// # Errors
+    /// As [`Tokenizer::encode_words`].
+    pub fn encode_windows(&self, words: &[String], max_len: usize) -> Result<Vec<Window>> {
+        let room = self.room(max_len)?;
+        let pieces = self.pieces(words)?;
+        let mut windows: Vec<Window> = Vec::new();
+        let mut start = 0;
+        loop {
+            let end = (start + pieces.prefix_within(start, room)).max((start + 1).min(words.len()));
+            let mut read = 0;
+            if let Some(before) = windows.last_mut() {
+                // Where both have the same words, each is read for the half that lies deeper in it.
+                read = start.midpoint(before.words.end);
+                before.read.end = read;
+            }
+            windows.push(Window {
+                encoded: self.join(&pieces, start..end, room),
+                words: start..end,
+                read: read..end,
+            });
+            if end == words.len() {
+                return Ok(windows);
+            }
+            let shared = pieces.suffix_within(end, room / 4);
+            start = (end - shared).max(start + 1);
+        }
+    }
+
+    /// Splits words into sub-words.
+    fn pieces(&self, words: &[String]) -> Result<Pieces> {
         let input: Vec<&str> = words.iter().map(String::as_str).collect();
-        let pieces = self
+        let encoding = self
             .inner
             .encode(EncodeInput::Single(input.into()), false)
             .map_err(|source| Error::Tokenize {
                 words: excerpt(&words.join(" ")),
                 source,
             })?;
-        let mut pieces = pieces
+        let mut tokens = encoding
             .get_ids()
             .iter()
-            .zip(pieces.get_word_ids())
+            .zip(encoding.get_word_ids())
             .peekable();
+        let mut pieces = Pieces {
+            ids: Vec::with_capacity(encoding.get_ids().len()),
+            starts: Vec::with_capacity(words.len() + 1),
+        };
+        for word in 0..words.len() {
+            let start = pieces.ids.len();
+            pieces.starts.push(start);
+            while let Some((&id, _)) = tokens.next_if(|(_, of_word)| **of_word == Some(word as u32))
+            {
+                pieces.ids.push(id);
+            }
+            if pieces.ids.len() == start {
+                pieces.ids.push(self.unknown);
+            }
+        }
+        pieces.starts.push(pieces.ids.len());
+        Ok(pieces)
+    }
 
+    /// Some of the words between the special tokens; a word that is longer than `room` loses its end.
+    fn join(&self, pieces: &Pieces, words: Range<usize>, room: usize) -> Encoded {
         let mut encoded = Encoded {
             ids: self.prefix.clone(),
             first_subword: vec![None; self.prefix.len()],
-            n_words: 0,
+            n_words: words.len(),
         };
-        for word in 0..words.len() {
-            let start = encoded.ids.len();
-            while let Some((&id, _)) = pieces.next_if(|(_, of_word)| **of_word == Some(word as u32))
-            {
-                encoded.ids.push(id);
-            }
-            if encoded.ids.len() == start {
-                encoded.ids.push(self.unknown);
-            }
-            if encoded.ids.len() + self.suffix.len() > max_len {
-                encoded.ids.truncate(start);
-                break;
-            }
-            encoded.first_subword.push(Some(word));
+        for (at, word) in words.enumerate() {
+            let ids = pieces.of(word);
+            encoded.ids.extend(&ids[..ids.len().min(room)]);
+            encoded.first_subword.push(Some(at));
             encoded.first_subword.resize(encoded.ids.len(), None);
-            encoded.n_words += 1;
         }
         encoded.ids.extend(&self.suffix);
         encoded.first_subword.resize(encoded.ids.len(), None);
-        Ok(encoded)
+        encoded
+    }
+}
+
+/// The sub-words of each word.
+struct Pieces {
+    ids: Vec<u32>,
+    /// Where each word begins, and the end of the last.
+    starts: Vec<usize>,
+}
+
+impl Pieces {
+    fn of(&self, word: usize) -> &[u32] {
+        &self.ids[self.starts[word]..self.starts[word + 1]]
+    }
+
+    /// How many words from `start` on have together at most `room` sub-words.
+    fn prefix_within(&self, start: usize, room: usize) -> usize {
+        let most = self.starts[start] + room;
+        self.starts[start + 1..].partition_point(|&end| end <= most)
+    }
+
+    /// How many words before `end` have together at most `room` sub-words.
+    fn suffix_within(&self, end: usize, room: usize) -> usize {
+        let least = self.starts[end].saturating_sub(room);
+        end - self.starts[..end].partition_point(|&start| start < least)
     }
 }
 

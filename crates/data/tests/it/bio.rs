@@ -186,7 +186,7 @@ fn files_that_hold_nothing_are_named() {
     check_error(
         untagged,
         None,
-        &expect!["`corpus.txt`: expected entities (tags other than `O`), found none"],
+        &expect!["`corpus.txt`: expected entities, found none"],
     );
 }
 

@@ -10,12 +10,14 @@
 
 mod bio;
 mod corpus;
+mod decode;
 mod image_episode;
 mod image_set;
 mod ner_episode;
 mod omniglot;
 mod real_data;
 mod scheme;
+mod spans;
 mod split;
 mod tokenize;
 mod unlabelled;

@@ -3,7 +3,7 @@
 use std::{array, fs, path::Path};
 
 use expect_test::expect;
-use metashot_data::text::{Encoded, IGNORE_INDEX, LabelScheme, Span, Tokenizer};
+use metashot_data::text::{Encoded, IGNORE_INDEX, LabelScheme, Span, Tokenizer, Window};
 use tokenizers::{
     AddedToken, PaddingParams, PaddingStrategy, TruncationParams, models::wordpiece::WordPiece,
     normalizers::BertNormalizer, pre_tokenizers::bert::BertPreTokenizer,
@@ -224,4 +224,88 @@ fn missing_and_foreign_files_are_named() {
     check(expect![
         "`DIR/tokenizer.json`: expected the unknown token `<oov>` in the vocabulary, found none"
     ]);
+}
+
+/// The windows of `n` words, of which every third has three sub-words.
+fn windows(n: usize, max_len: usize) -> (Vec<String>, Vec<Window>) {
+    let words: Vec<String> = (0..n)
+        .map(|word| if word % 3 == 2 { "new.york" } else { "in" }.to_owned())
+        .collect();
+    let windows = tokenizer().encode_windows(&words, max_len).unwrap();
+    (words, windows)
+}
+
+#[test]
+fn a_sentence_that_fits_is_one_window() {
+    let (words, windows) = windows(6, 12);
+    let encoded = tokenizer().encode_words(&words, 12).unwrap();
+    assert_eq!(encoded.ids.len(), 12);
+    let whole = Window {
+        encoded,
+        words: 0..6,
+        read: 0..6,
+    };
+    assert_eq!(windows, [whole]);
+}
+
+#[test]
+fn windows_overlap_and_every_word_is_read_once() {
+    for max_len in 3..40 {
+        for n in [0, 1, 2, 7, 40] {
+            let (words, windows) = windows(n, max_len);
+            let mut read = 0;
+            for (at, window) in windows.iter().enumerate() {
+                assert!(window.encoded.ids.len() <= max_len);
+                assert_eq!(window.read.start, read, "{n} words in windows of {max_len}");
+                assert!(
+                    window.words.start <= window.read.start && window.read.end <= window.words.end
+                );
+                // What a window says of a word is what the words alone would say.
+                let alone = tokenizer()
+                    .encode_words(&words[window.words.clone()], 1000)
+                    .unwrap();
+                if alone.ids.len() <= max_len {
+                    assert_eq!(window.encoded, alone);
+                }
+                assert_eq!(window.encoded.word_positions().len(), window.words.len());
+                if max_len >= 20 && at > 0 {
+                    let before = &windows[at - 1];
+                    assert!(
+                        before.words.end > window.words.start,
+                        "windows do not overlap"
+                    );
+                    assert!(
+                        window.read.start > window.words.start,
+                        "a word is read at an edge"
+                    );
+                    assert!(
+                        before.read.end < before.words.end,
+                        "a word is read at an edge"
+                    );
+                }
+                read = window.read.end;
+            }
+            assert_eq!(read, n);
+        }
+    }
+}
+
+#[test]
+fn a_word_that_is_longer_than_a_window_keeps_its_first_sub_words() {
+    let words = ["in", "new.york.new.york", "in"].map(String::from);
+    let windows = tokenizer().encode_windows(&words, 5).unwrap();
+    let ids: Vec<&[u32]> = windows
+        .iter()
+        .map(|window| &window.encoded.ids[..])
+        .collect();
+    assert_eq!(ids, [&[2, 7, 3][..], &[2, 8, 12, 9, 3], &[2, 7, 3]]);
+}
+
+#[test]
+fn the_written_tokenizer_neither_cuts_nor_pads() {
+    let json = tokenizer().to_json().unwrap();
+    let again = tokenizers::Tokenizer::from_bytes(json.as_bytes()).unwrap();
+    let ids = |words: &str| again.encode(words, true).unwrap().get_ids().to_vec();
+    assert_eq!(ids("in"), [2, 7, 3]);
+    assert_eq!(ids("in in in in in in in").len(), 9);
 }
