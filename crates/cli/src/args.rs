@@ -6,7 +6,9 @@ use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand};
 
-use crate::recipe::{FinetuneFlags, Overrides, PretrainFlags, RunFlags};
+use crate::recipe::{
+    DeviceKind, FinetuneFlags, Orphan, Overrides, PretrainFlags, RunFlags, Scheme,
+};
 
 /// Few-shot learning: meta-train a model on many small tasks, so that it adapts to a new one from a few examples
 #[derive(Parser)]
@@ -34,6 +36,16 @@ pub enum Command {
     ///
     /// The result is a directory in Hugging Face layout (`AutoModelForTokenClassification`).
     Finetune(FinetuneArgs),
+    /// Make a tagger from a handful of labelled sentences
+    ///
+    /// Prints precision, recall and F1 of each entity type by cross-validation on the sentences, and writes a directory
+    /// in Hugging Face's layout that `metashot predict` and Python's `transformers` load.
+    Adapt(AdaptArgs),
+    /// Find entities in text
+    ///
+    /// A line of text is tagged as a whole, as one sentence; an empty line gives an empty result. Results come in the
+    /// order of the lines and as soon as they are there, so a pipe works: `tail -f LOG | metashot predict --model DIR`.
+    Predict(PredictArgs),
     /// Fetch a model from the Hugging Face hub into its cache, and print where it is
     Download(DownloadArgs),
 }
@@ -127,6 +139,99 @@ pub struct RunArgs {
     /// Where relative names of data and models are also looked up
     #[arg(long, value_name = "DIR", env = "METASHOT_DATA")]
     pub data: Option<PathBuf>,
+}
+
+/// Flags of `adapt`.
+#[derive(Args)]
+pub struct AdaptArgs {
+    /// What to start from: a run directory of `train`, a directory in Hugging Face layout, the name of a hub model, or
+    /// `embedded:bert`
+    #[arg(long, short, value_name = "RUN|DIR|ORG/NAME")]
+    pub model: String,
+    /// Labelled sentences: `token tag` lines in BIO with a blank line between sentences, or JSON lines such as
+    /// `{"text": "Ada in Kyiv", "label": [[0, 3, "PER"], [7, 11, "LOC"]]}` with offsets in Unicode characters
+    #[arg(long, short, value_name = "FILE")]
+    pub support: PathBuf,
+    /// Directory to write; it appears when all of it is there
+    #[arg(long, short, value_name = "DIR")]
+    pub out: PathBuf,
+    /// Replace what is in `--out`
+    #[arg(long)]
+    pub overwrite: bool,
+    /// Gradient steps on the sentences; those of the run if it is not given, 60 without a run
+    #[arg(long, value_name = "N")]
+    pub inner_steps: Option<usize>,
+    /// Length of a step; that of the run if it is not given, 0.2 without a run
+    #[arg(long, value_name = "RATE")]
+    pub inner_lr: Option<f64>,
+    /// Parameters that adapt: a pattern of names; repeatable
+    #[arg(long, value_name = "PATTERN")]
+    pub adapt: Vec<String>,
+    /// How entities become labels; as in the run if it is not given, `bio` without a run
+    #[arg(long, value_enum)]
+    pub scheme: Option<Scheme>,
+    /// What an `I-` tag that continues no entity means
+    #[arg(long, value_enum, default_value_t)]
+    pub orphan: Orphan,
+    /// Parts that cross-validation holds out in turn; up to 10 sentences one at a time if it is not given, 0 for none
+    #[arg(long, value_name = "N")]
+    pub folds: Option<usize>,
+    /// Where tensors live
+    #[arg(long, value_enum)]
+    pub device: Option<DeviceKind>,
+    /// Parts of cross-validation that run side by side; 0 for every core. The results do not depend on it
+    #[arg(long, value_name = "N", default_value_t = 0)]
+    pub threads: usize,
+    /// Where relative names of models are also looked up
+    #[arg(long, value_name = "DIR", env = "METASHOT_DATA")]
+    pub data: Option<PathBuf>,
+}
+
+/// Flags of `predict`.
+#[derive(Args)]
+pub struct PredictArgs {
+    /// Directory that `adapt` wrote, any other `BertForTokenClassification` in Hugging Face layout, or the name of one on
+    /// the hub
+    #[arg(long, short, value_name = "DIR|ORG/NAME")]
+    pub model: String,
+    /// Text in UTF-8; stdin if it is `-` or not given
+    #[arg(value_name = "FILE", default_value = "-")]
+    pub file: PathBuf,
+    /// The words are split already, by spaces or tabs
+    #[arg(long)]
+    pub words: bool,
+    /// A line holds one word in its first column; a blank line ends a sentence
+    #[arg(long, conflicts_with = "words")]
+    pub conll: bool,
+    /// What is written; `pretty` on a terminal and `jsonl` elsewhere if it is not given
+    #[arg(long, short, value_enum)]
+    pub format: Option<Format>,
+    /// What an `I-` label that continues no entity means; `begin` suits models that learned from IOB1
+    #[arg(long, value_enum, default_value_t)]
+    pub orphan: Orphan,
+    /// Where tensors live
+    #[arg(long, value_enum)]
+    pub device: Option<DeviceKind>,
+    /// Threads; 0 for every core. The results do not depend on it
+    #[arg(long, value_name = "N", default_value_t = 0)]
+    pub threads: usize,
+    /// About how many tokens go through the model at a time. The results do not depend on it
+    #[arg(long, value_name = "N", default_value_t = 1024)]
+    pub batch_tokens: usize,
+    /// Where relative names of models are also looked up
+    #[arg(long, value_name = "DIR", env = "METASHOT_DATA")]
+    pub data: Option<PathBuf>,
+}
+
+/// What `predict` writes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
+pub enum Format {
+    /// A JSON object on a line for each line of text: its entities with type, offsets in Unicode characters, text, score
+    Jsonl,
+    /// `word tag` lines in BIO, a blank line after each sentence
+    Conll,
+    /// The text with its entities in brackets, coloured unless NO_COLOR is set
+    Pretty,
 }
 
 /// Flags of `download`.

@@ -21,6 +21,7 @@ mod report;
 mod run_dir;
 mod score;
 pub mod starts;
+pub mod tagger;
 
 pub use score::Score;
 

@@ -176,12 +176,17 @@ pub(crate) fn config_path(root: &Path) -> PathBuf {
     root.join(CONFIG)
 }
 
+/// Where the best start of a run is.
+pub(crate) fn best_path(root: &Path) -> PathBuf {
+    root.join(BEST)
+}
+
 /// The best start of a run.
 ///
 /// # Errors
 /// When there is none or it cannot be read.
 pub(crate) fn load_best(root: &Path) -> Result<Params> {
-    Ok(load_params(&root.join(BEST))?.0)
+    Ok(load_params(&best_path(root))?.0)
 }
 
 /// Where a run stands, if it came as far as a first checkpoint.

@@ -47,6 +47,19 @@ pub enum Error {
         kind: String,
     },
 
+    /// A table or a JSON object lacks a column that was asked for, or it holds no text.
+    #[error("{}:{line}: expected a text in column `{column}`, found columns `{found}`", path.display())]
+    NoColumn {
+        /// The file.
+        path: PathBuf,
+        /// The line, from 1.
+        line: usize,
+        /// The column asked for.
+        column: String,
+        /// The columns there are.
+        found: String,
+    },
+
     /// The offsets of a span are none of its text.
     #[error(
         "{}:{line}: expected a span of 1 or more visible characters within the text's {n_chars}, found {start}..{end}",
@@ -196,19 +209,19 @@ pub enum Error {
         candidates: usize,
     },
 
-    /// A class has fewer pictures than an episode takes.
+    /// A class has fewer examples than an episode takes.
     #[error(
-        "class `{class}`: k_shot {k_shot} and n_query {n_query} need {} pictures, found {found}",
+        "class `{class}`: k_shot {k_shot} and n_query {n_query} need {} examples, found {found}",
         k_shot.saturating_add(*n_query)
     )]
-    TooFewImages {
+    TooFewExamples {
         /// The class.
         class: String,
-        /// Pictures wanted in the support set.
+        /// Examples wanted in the support set.
         k_shot: usize,
-        /// Pictures wanted in the query set.
+        /// Examples wanted in the query set.
         n_query: usize,
-        /// Pictures in the class.
+        /// Examples in the class.
         found: usize,
     },
 

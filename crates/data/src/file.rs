@@ -15,7 +15,10 @@ pub(crate) fn read(path: &Path) -> Result<Vec<u8>> {
 }
 
 /// The text of a UTF-8 file.
-pub(crate) fn read_text(path: &Path) -> Result<String> {
+///
+/// # Errors
+/// A file that cannot be read, or the line of the first byte that is not UTF-8.
+pub fn read_text(path: &Path) -> Result<String> {
     String::from_utf8(read(path)?).map_err(|error| {
         let valid = error.utf8_error().valid_up_to();
         let bytes = error.as_bytes();

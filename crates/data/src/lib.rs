@@ -25,6 +25,7 @@
 //! # Ok::<(), metashot_data::Error>(())
 //! ```
 
+mod class_episode;
 mod error;
 mod file;
 pub mod image;
@@ -32,5 +33,7 @@ mod rng;
 mod split;
 pub mod text;
 
+pub use class_episode::{ClassEpisode, ClassSampler, ClassShape};
 pub use error::{Error, Result};
+pub use file::read_text;
 pub use split::{ClassSplit, disjoint};

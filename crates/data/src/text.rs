@@ -1,5 +1,5 @@
-//! Named entities: from two-column files to typed spans, token ids with aligned labels, and K~2K-shot episodes. Plain
-//! text: vocabularies trained on it, and words hidden in it.
+//! Named entities: from two-column files and JSON lines to typed spans, token ids with aligned labels, and K~2K-shot
+//! episodes. Labelled texts, from CSV and JSON lines. Plain text: vocabularies trained on it, and words hidden in it.
 //!
 //! Deliberately not here: scores, batches.
 
@@ -8,6 +8,7 @@ mod corpus;
 mod decode;
 mod episode;
 mod label_set;
+mod labelled;
 mod masking;
 mod plain;
 mod scheme;
@@ -20,6 +21,7 @@ pub use bio::{OrphanInside, parse_bio, read_bio};
 pub use corpus::{Corpus, Sentence, Span};
 pub use episode::{NerEpisode, NerSampler, NerShape};
 pub use label_set::{LabelSet, Role};
+pub use labelled::{Columns, LabelledSet, LabelledText, parse_labelled, read_labelled};
 pub use masking::{Hidden, Masking, Passage};
 pub use plain::for_each_line;
 pub use scheme::LabelScheme;

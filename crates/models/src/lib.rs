@@ -42,6 +42,7 @@ mod file;
 pub mod head;
 mod init;
 pub mod masked_lm;
+pub mod sentence;
 
 pub use bert::{Bert, BertConfig, TokenBatch};
 pub use conv4::Conv4;
@@ -49,6 +50,7 @@ pub use error::{Error, Result};
 pub use file::replace_file;
 pub use head::{LinearHead, TokenClassifier};
 pub use masked_lm::MaskedLm;
+pub use sentence::{Pooling, SentenceClassifier};
 
 /// Names and shapes of parameters, in the order in which a model draws their first values.
 pub type Shapes = Vec<(String, Vec<usize>)>;

@@ -5,6 +5,7 @@
 
 mod ner;
 mod pictures;
+mod sentences;
 
 use anyhow::Result;
 use metashot_autograd::{Params, Patterns, Value};
@@ -13,6 +14,7 @@ use rand_chacha::ChaCha8Rng;
 
 pub use ner::NerCase;
 pub use pictures::PictureCase;
+pub use sentences::SentenceCase;
 
 use crate::score::Score;
 

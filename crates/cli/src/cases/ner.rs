@@ -8,8 +8,7 @@ use metashot_autograd::{Params, Patterns, Value, ops::cross_entropy};
 use metashot_data::{
     ClassSplit, disjoint,
     text::{
-        Corpus, Encoded, LabelScheme, NerEpisode, NerSampler, NerShape, OrphanInside, Span,
-        Tokenizer, read_bio,
+        Corpus, Encoded, LabelScheme, NerEpisode, NerSampler, NerShape, Span, Tokenizer, read_bio,
     },
 };
 use metashot_meta::{Prepared, nearest_prototype, prototypes};
@@ -18,9 +17,10 @@ use rand_chacha::{ChaCha8Rng, rand_core::SeedableRng};
 
 use super::{Case, Half, Split};
 use crate::{
-    recipe::{Episodes, Ner, Orphan, Paths, Scheme},
+    recipe::{Episodes, Ner, Paths},
     score::Score,
     starts::{Start, Starts},
+    tagger::check_vocabulary,
 };
 
 /// A tagger's data, model and episodes.
@@ -74,12 +74,8 @@ impl NerCase {
         starts: &Starts,
         (seed, device): (u64, Device),
     ) -> Result<Self> {
-        let orphan = match ner.orphan {
-            Orphan::Reject => OrphanInside::Reject,
-            Orphan::Begin => OrphanInside::Begin,
-        };
         let read = |name: &str| -> Result<Corpus> {
-            Ok(read_bio(&paths.find(name)?, orphan)?.without_duplicates())
+            Ok(read_bio(&paths.find(name)?, ner.orphan.into())?.without_duplicates())
         };
         let (train, validation, test) =
             (read(&ner.train)?, read(&ner.validation)?, read(&ner.test)?);
@@ -103,19 +99,10 @@ impl NerCase {
 
         let backbone = &starts.backbone;
         let tokenizer = Tokenizer::from_file(&backbone.join("tokenizer.json"))?;
-        let scheme = match ner.scheme {
-            Scheme::Bio => LabelScheme::Bio,
-            Scheme::Io => LabelScheme::Io,
-        };
+        let scheme = LabelScheme::from(ner.scheme);
         let n_labels = scheme.n_labels(episodes.n_way);
         let config = BertConfig::read(&backbone.join("config.json"))?;
-        ensure!(
-            tokenizer.vocab_size() <= config.vocab_size,
-            "the tokenizer of `{}` has {} tokens, its model has embeddings for {}",
-            backbone.display(),
-            tokenizer.vocab_size(),
-            config.vocab_size
-        );
+        check_vocabulary(backbone, &tokenizer, &config)?;
         ensure!(
             ner.max_tokens <= config.max_position_embeddings,
             "`ner.max_tokens` is {}, the model of `{}` has {} positions",

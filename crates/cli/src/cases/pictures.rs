@@ -6,10 +6,10 @@ use anyhow::{Context, Result};
 use candle_core::{D, DType, Device, Tensor};
 use metashot_autograd::{Params, Value, ops::cross_entropy};
 use metashot_data::{
-    ClassSplit, disjoint,
+    ClassSampler, ClassShape, ClassSplit, disjoint,
     image::{
-        ImageFormat, ImageSampler, ImageSet, ImageShape, Normalize, read_class_folders,
-        read_omniglot, read_vinyals_split, rotated_name,
+        ImageFormat, ImageSet, Normalize, read_class_folders, read_omniglot, read_vinyals_split,
+        rotated_name,
     },
 };
 use metashot_meta::{nearest_prototype, prototypes};
@@ -34,7 +34,7 @@ pub struct PictureCase {
 /// The pictures of one split and their episodes.
 struct Part {
     set: ImageSet,
-    sampler: ImageSampler,
+    sampler: ClassSampler,
 }
 
 /// The tensors of one episode.
@@ -114,12 +114,12 @@ impl PictureCase {
             ("test", &test.classes),
         ])?;
         let part = |set: ImageSet, n_query, name: &str| -> Result<Part> {
-            let shape = ImageShape {
+            let shape = ClassShape {
                 n_way: episodes.n_way,
                 k_shot: episodes.k_shot,
                 n_query,
             };
-            let sampler = ImageSampler::new(&set, shape)
+            let sampler = ClassSampler::new(&set.classes, &set.images, shape)
                 .with_context(|| format!("the {name} pictures do not make these episodes"))?;
             Ok(Part { set, sampler })
         };

@@ -2,9 +2,11 @@
 //!
 //! Deliberately not here: flags (`args`).
 
+mod adapt;
 mod download;
 mod eval;
 mod finetune;
+mod predict;
 mod pretrain;
 mod session;
 mod train;
@@ -23,6 +25,8 @@ pub fn run(cli: Cli) -> Result<()> {
         Command::Eval(args) => eval::run(&args),
         Command::Pretrain(args) => pretrain::run(&args),
         Command::Finetune(args) => finetune::run(&args),
+        Command::Adapt(args) => adapt::run(&args),
+        Command::Predict(args) => predict::run(&args),
         Command::Download(args) => download::run(&args),
     }
 }

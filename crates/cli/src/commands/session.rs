@@ -11,12 +11,12 @@ use tempfile::TempDir;
 
 use crate::{
     args::Common,
-    cases::{Case, NerCase, PictureCase, Split},
+    cases::{Case, NerCase, PictureCase, SentenceCase, Split},
     device, embedded,
     hub::{Hub, Progress as Fetched, resolve_model},
     learners::{Episodes, Learner, choose_fine_tuning, evaluate, meta_learner},
     progress::{Progress, say},
-    recipe::{Paths, Recipe},
+    recipe::{Init, Paths, Recipe},
     report::{Results, Row},
     score::summarize,
     starts::Starts,
@@ -38,8 +38,8 @@ pub(super) fn with_case(recipe: &Recipe, common: &Common, job: impl Job) -> Resu
     let embedded = recipe.is_embedded().then(embedded::unpack).transpose()?;
     let paths = paths(common.data.as_deref(), embedded.as_ref());
     let opened = (recipe.seed, device);
-    match (&recipe.ner, &recipe.pictures) {
-        (Some(ner), _) => {
+    match (&recipe.ner, &recipe.sentences, &recipe.pictures) {
+        (Some(ner), ..) => {
             let find = |init| Starts::find(init, |name| backbone(&paths, name));
             let starts = Starts {
                 name: ner.backbone.clone(),
@@ -56,12 +56,24 @@ pub(super) fn with_case(recipe: &Recipe, common: &Common, job: impl Job) -> Resu
             say(&case.describe());
             job.run(&case, recipe, &workers)
         }
-        (None, Some(pictures)) => {
+        (None, Some(sentences), _) => {
+            let shape = backbone(&paths, &sentences.backbone)?;
+            let weights = match &sentences.init {
+                Init::Random => None,
+                Init::Pretrained => Some(shape.clone()),
+                Init::Other(name) => Some(backbone(&paths, name)?),
+            };
+            let models = (shape.as_path(), weights.as_deref());
+            let case = SentenceCase::new(sentences, &recipe.episodes, &paths, models, opened)?;
+            say(&case.describe());
+            job.run(&case, recipe, &workers)
+        }
+        (None, None, Some(pictures)) => {
             let case = PictureCase::new(pictures, &recipe.episodes, &paths, opened)?;
             say(&case.describe());
             job.run(&case, recipe, &workers)
         }
-        (None, None) => unreachable!("a validated recipe has a case"),
+        (None, None, None) => unreachable!("a validated recipe has a case"),
     }
 }
 

@@ -14,6 +14,7 @@ mod training;
 use std::path::Path;
 
 use anyhow::{Context, Result, bail, ensure};
+use metashot_data::text::{LabelScheme, OrphanInside};
 use serde::{Deserialize, Serialize};
 
 pub use finetune::{Finetune, FinetuneFlags};
@@ -28,7 +29,7 @@ pub const DEFAULT: &str = include_str!("../../../../recipes/default.toml");
 
 /// Whether a name is that of a file that is part of the program.
 pub(crate) fn is_embedded(name: &str) -> bool {
-    name.starts_with(paths::EMBEDDED)
+    name.starts_with(Paths::EMBEDDED)
 }
 
 /// Every setting of a run.
@@ -47,6 +48,9 @@ pub struct Recipe {
     /// Named-entity recognition: the data and the model.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub ner: Option<Ner>,
+    /// Classification of sentences, single or in pairs: the data and the model.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub sentences: Option<Sentences>,
     /// Picture classification: the data and the model.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub pictures: Option<Pictures>,
@@ -157,6 +161,77 @@ pub enum Orphan {
     Reject,
     /// It begins an entity.
     Begin,
+}
+
+impl From<Scheme> for LabelScheme {
+    fn from(scheme: Scheme) -> Self {
+        match scheme {
+            Scheme::Bio => Self::Bio,
+            Scheme::Io => Self::Io,
+        }
+    }
+}
+
+impl From<Orphan> for OrphanInside {
+    fn from(orphan: Orphan) -> Self {
+        match orphan {
+            Orphan::Reject => Self::Reject,
+            Orphan::Begin => Self::Begin,
+        }
+    }
+}
+
+/// The data and the model of a sentence classifier.
+#[derive(Clone, Debug, Deserialize, Serialize)]
+#[serde(deny_unknown_fields)]
+pub struct Sentences {
+    /// CSV, tab-separated or JSON-lines files: one whose classes are split by `validation_classes` and `test_classes`, or
+    /// three with classes of their own: train, validation, test.
+    pub data: Vec<String>,
+    /// The column with the text.
+    #[serde(default = "text_column")]
+    pub text: String,
+    /// The column with the second text of a pair, where sentences come in pairs.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub text_pair: Option<String>,
+    /// The column with the class.
+    #[serde(default = "label_column")]
+    pub label: String,
+    /// Classes set aside for validation, drawn by the seed; for one file.
+    #[serde(default)]
+    pub validation_classes: usize,
+    /// Classes set aside for the final table, drawn by the seed; for one file.
+    #[serde(default)]
+    pub test_classes: usize,
+    /// A directory in Hugging Face layout, or the name of a hub model.
+    pub backbone: String,
+    /// Where the encoder's weights come from.
+    #[serde(default)]
+    pub init: Init,
+    /// Tokens a sentence or a pair may have, special tokens included; longer ones are left out of the episodes.
+    pub max_tokens: usize,
+    /// Which vector stands for a sentence.
+    #[serde(default)]
+    pub pooling: PoolingKind,
+}
+
+/// Which vector stands for a sentence.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum PoolingKind {
+    /// The mean of its tokens' hidden states.
+    #[default]
+    Mean,
+    /// The hidden state of its first token.
+    Cls,
+}
+
+fn text_column() -> String {
+    "text".into()
+}
+
+fn label_column() -> String {
+    "label".into()
 }
 
 /// The data and the model of a picture classifier.
@@ -318,17 +393,21 @@ impl Recipe {
 
     /// Whether it names a file that is part of the program.
     pub fn is_embedded(&self) -> bool {
-        self.ner.as_ref().is_some_and(|ner| {
-            let inits = [&ner.init].into_iter().chain(&self.evaluation.starts);
-            let models = inits.filter_map(|init| match init {
-                Init::Other(name) => Some(name),
-                Init::Pretrained | Init::Random => None,
-            });
-            let mut names = [&ner.train, &ner.validation, &ner.test, &ner.backbone]
-                .into_iter()
-                .chain(models);
-            names.any(|name| is_embedded(name))
-        })
+        let mut names = Vec::new();
+        let mut inits: Vec<&Init> = self.evaluation.starts.iter().collect();
+        if let Some(ner) = &self.ner {
+            names.extend([&ner.train, &ner.validation, &ner.test, &ner.backbone]);
+            inits.push(&ner.init);
+        }
+        if let Some(sentences) = &self.sentences {
+            names.push(&sentences.backbone);
+            inits.push(&sentences.init);
+        }
+        names.extend(inits.into_iter().filter_map(|init| match init {
+            Init::Other(name) => Some(name),
+            Init::Pretrained | Init::Random => None,
+        }));
+        names.into_iter().any(|name| is_embedded(name))
     }
 
     /// The recipe as TOML.
@@ -340,9 +419,14 @@ impl Recipe {
     }
 
     fn validate(&self) -> Result<()> {
+        let cases = [
+            self.ner.is_some(),
+            self.sentences.is_some(),
+            self.pictures.is_some(),
+        ];
         ensure!(
-            self.ner.is_some() != self.pictures.is_some(),
-            "expected exactly one of the tables `[ner]` and `[pictures]`"
+            cases.into_iter().filter(|there| *there).count() == 1,
+            "expected exactly one of the tables `[ner]`, `[sentences]` and `[pictures]`"
         );
         let positive = [
             ("episodes.n_way", self.episodes.n_way),
@@ -396,6 +480,24 @@ impl Recipe {
             self.episodes.n_way >= 2 || self.ner.is_some(),
             "`episodes.n_way` must be at least 2, found 1"
         );
+        if let Some(sentences) = &self.sentences {
+            ensure!(
+                sentences.max_tokens >= 3,
+                "`sentences.max_tokens` must be at least 3, found {}",
+                sentences.max_tokens
+            );
+            match sentences.data.len() {
+                1 => ensure!(
+                    sentences.validation_classes > 0 && sentences.test_classes > 0,
+                    "with one file in `sentences.data`, `sentences.validation_classes` and `sentences.test_classes` \
+                     must be at least 1"
+                ),
+                3 => {}
+                n => bail!(
+                    "`sentences.data` must name one file, or three (train, validation, test), found {n}"
+                ),
+            }
+        }
         if let Some(pictures) = &self.pictures {
             ensure!(
                 self.evaluation.starts.is_empty(),

@@ -89,12 +89,17 @@ impl Overrides {
             };
             put(table, key.trim(), parse(value.trim()))?;
         }
+        let backbone = if table.contains_key("sentences") {
+            "sentences.backbone"
+        } else {
+            "ner.backbone"
+        };
         let count = |value: Option<usize>| value.map(|value| Value::Integer(value as i64));
         let settings = [
             ("seed", self.seed.map(|seed| Value::Integer(seed as i64))),
             ("device", self.device.map(Value::try_from).transpose()?),
             ("threads", count(self.threads)),
-            ("ner.backbone", self.backbone.clone().map(Value::String)),
+            (backbone, self.backbone.clone().map(Value::String)),
             ("ner.init", self.init.clone().map(Value::String)),
             ("episodes.n_way", count(self.n_way)),
             ("episodes.k_shot", count(self.k_shot)),

@@ -6,9 +6,6 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Result, bail};
 
-/// What stands before the name of a file that is part of the program.
-pub(super) const EMBEDDED: &str = "embedded:";
-
 /// Finds the files of a recipe: as they are named, or below a data directory.
 #[derive(Clone, Debug, Default)]
 pub struct Paths {
@@ -17,6 +14,9 @@ pub struct Paths {
 }
 
 impl Paths {
+    /// What stands before the name of a file that is part of the program.
+    pub(crate) const EMBEDDED: &str = "embedded:";
+
     /// Relative names that do not exist are looked up below `data`; `embedded` is where embedded files were written.
     pub fn new(data: Option<PathBuf>, embedded: Option<PathBuf>) -> Self {
         Self { data, embedded }
@@ -27,7 +27,7 @@ impl Paths {
     /// # Errors
     /// When there is none, with the places that were looked at and the remedy.
     pub fn find(&self, name: &str) -> Result<PathBuf> {
-        if let (Some(name), Some(root)) = (name.strip_prefix(EMBEDDED), &self.embedded) {
+        if let (Some(name), Some(root)) = (name.strip_prefix(Self::EMBEDDED), &self.embedded) {
             return Ok(root.join(name));
         }
         let plain = PathBuf::from(name);

@@ -269,6 +269,29 @@ impl Tokenizer {
         }
     }
 
+    /// The token ids of a text or of a pair of texts, special tokens included, and for each token which of the two it
+    /// belongs to.
+    ///
+    /// # Errors
+    /// A text that the tokenizer fails on.
+    pub fn encode_text(&self, text: &str, pair: Option<&str>) -> Result<(Vec<u32>, Vec<u32>)> {
+        let input = match pair {
+            None => EncodeInput::Single(text.into()),
+            Some(pair) => EncodeInput::Dual(text.into(), pair.into()),
+        };
+        let encoding = self
+            .inner
+            .encode(input, true)
+            .map_err(|source| Error::Tokenize {
+                words: excerpt(text),
+                source,
+            })?;
+        Ok((
+            encoding.get_ids().to_vec(),
+            encoding.get_type_ids().to_vec(),
+        ))
+    }
+
     /// Splits words into sub-words.
     fn pieces(&self, words: &[String]) -> Result<Pieces> {
         let input: Vec<&str> = words.iter().map(String::as_str).collect();

@@ -13,6 +13,8 @@ pub struct Word<'a> {
     pub start: usize,
     /// One past its last character.
     pub end: usize,
+    /// Its first byte in the text.
+    pub byte: usize,
 }
 
 /// The words of a text: what lies between the word boundaries of Unicode, with punctuation marks as words of their own.
@@ -32,7 +34,7 @@ pub struct Word<'a> {
 /// Unicode Standard Annex 29, "Unicode text segmentation", section 4.1; we also part words at apostrophes.
 pub fn split_words(text: &str) -> Vec<Word<'_>> {
     let mut words = Vec::new();
-    let mut start = 0;
+    let (mut start, mut byte) = (0, 0);
     for piece in text
         .split_word_bounds()
         .flat_map(|piece| piece.split_inclusive(APOSTROPHES).flat_map(cut_apostrophe))
@@ -48,9 +50,11 @@ pub fn split_words(text: &str) -> Vec<Word<'_>> {
                 text: word,
                 start: first,
                 end,
+                byte: byte + skipped,
             });
         }
         start += piece.chars().count();
+        byte += piece.len();
     }
     words
 }

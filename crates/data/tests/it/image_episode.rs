@@ -3,7 +3,10 @@
 use std::collections::BTreeSet;
 
 use expect_test::{Expect, expect};
-use metashot_data::image::{ImageEpisode, ImageFormat, ImageSampler, ImageSet, ImageShape};
+use metashot_data::{
+    ClassEpisode, ClassSampler, ClassShape,
+    image::{ImageFormat, ImageSet},
+};
 
 use crate::check_error;
 
@@ -18,8 +21,8 @@ fn set(sizes: &[usize]) -> ImageSet {
     ImageSet::from_pixels(format, sizes.iter().enumerate().map(class).collect()).unwrap()
 }
 
-fn shape(n_way: usize, k_shot: usize, n_query: usize) -> ImageShape {
-    ImageShape {
+fn shape(n_way: usize, k_shot: usize, n_query: usize) -> ClassShape {
+    ClassShape {
         n_way,
         k_shot,
         n_query,
@@ -30,7 +33,8 @@ fn shape(n_way: usize, k_shot: usize, n_query: usize) -> ImageShape {
 fn episodes_have_their_shape_and_share_no_picture() {
     let set = set(&[6, 7, 8, 6, 9, 20]);
     for (n_way, k_shot, n_query) in [(1, 1, 5), (5, 1, 1), (6, 4, 2)] {
-        let sampler = ImageSampler::new(&set, shape(n_way, k_shot, n_query)).unwrap();
+        let sampler =
+            ClassSampler::new(&set.classes, &set.images, shape(n_way, k_shot, n_query)).unwrap();
         for index in 0..50 {
             let episode = sampler.episode(4, index);
             assert_eq!(episode.classes.iter().collect::<BTreeSet<_>>().len(), n_way);
@@ -55,8 +59,8 @@ fn episodes_have_their_shape_and_share_no_picture() {
 #[test]
 fn every_episode_is_addressable() {
     let set = set(&[5; 10]);
-    let sampler = ImageSampler::new(&set, shape(3, 1, 2)).unwrap();
-    let in_order: Vec<ImageEpisode> = (0..40).map(|index| sampler.episode(9, index)).collect();
+    let sampler = ClassSampler::new(&set.classes, &set.images, shape(3, 1, 2)).unwrap();
+    let in_order: Vec<ClassEpisode> = (0..40).map(|index| sampler.episode(9, index)).collect();
     for index in (0..40).rev() {
         assert_eq!(sampler.episode(9, index as u64), in_order[index]);
     }
@@ -68,9 +72,9 @@ fn every_episode_is_addressable() {
 #[test]
 fn episodes_of_a_seed_stay_the_same() {
     let set = set(&[5; 10]);
-    let sampler = ImageSampler::new(&set, shape(3, 1, 2)).unwrap();
+    let sampler = ClassSampler::new(&set.classes, &set.images, shape(3, 1, 2)).unwrap();
     let check = |seed, index, expected: Expect| {
-        let ImageEpisode {
+        let ClassEpisode {
             classes,
             support,
             query,
@@ -103,7 +107,7 @@ fn episodes_of_a_seed_stay_the_same() {
 #[test]
 fn every_class_and_picture_comes_up_at_every_place() {
     let set = set(&[3; 4]);
-    let sampler = ImageSampler::new(&set, shape(2, 1, 1)).unwrap();
+    let sampler = ClassSampler::new(&set.classes, &set.images, shape(2, 1, 1)).unwrap();
     let supports: BTreeSet<_> = (0..3000)
         .map(|index| sampler.episode(0, index).support)
         .collect();
@@ -113,7 +117,12 @@ fn every_class_and_picture_comes_up_at_every_place() {
 #[test]
 fn what_cannot_succeed_is_refused_at_once() {
     let check = |sizes: &[usize], shape, expected: Expect| {
-        check_error(ImageSampler::new(&set(sizes), shape), None, &expected);
+        let set = set(sizes);
+        check_error(
+            ClassSampler::new(&set.classes, &set.images, shape),
+            None,
+            &expected,
+        );
     };
     check(
         &[5, 5],
@@ -123,7 +132,7 @@ fn what_cannot_succeed_is_refused_at_once() {
     check(
         &[6, 5, 9],
         shape(2, 1, 5),
-        expect!["class `c1`: k_shot 1 and n_query 5 need 6 pictures, found 5"],
+        expect!["class `c1`: k_shot 1 and n_query 5 need 6 examples, found 5"],
     );
     check(
         &[5],
@@ -140,5 +149,7 @@ fn what_cannot_succeed_is_refused_at_once() {
         shape(1, 1, 0),
         expect!["`n_query`: expected 1 or more, found 0"],
     );
-    assert!(ImageSampler::new(&set(&[5]), shape(1, usize::MAX, usize::MAX)).is_err());
+    let set = set(&[5]);
+    let too_many = shape(1, usize::MAX, usize::MAX);
+    assert!(ClassSampler::new(&set.classes, &set.images, too_many).is_err());
 }

@@ -13,6 +13,7 @@ mod corpus;
 mod decode;
 mod image_episode;
 mod image_set;
+mod labelled;
 mod ner_episode;
 mod omniglot;
 mod real_data;

@@ -9,10 +9,9 @@ use std::{
 };
 
 use metashot_data::{
-    disjoint,
+    ClassSampler, ClassShape, disjoint,
     image::{
-        ImageFormat, ImageSampler, ImageShape, Normalize, read_class_folders, read_omniglot,
-        read_vinyals_split, rotated_name,
+        ImageFormat, Normalize, read_class_folders, read_omniglot, read_vinyals_split, rotated_name,
     },
     text::{Corpus, LabelScheme, NerSampler, NerShape, OrphanInside, Tokenizer, read_bio},
 };
@@ -215,9 +214,10 @@ fn omniglot_is_whole_and_its_lists_fit() {
     assert_eq!([train.len(), val.len(), test.len()], [4112, 688, 1692]);
     disjoint(&[("train", &train), ("val", &val), ("test", &test)]).unwrap();
     let part = set.select(&test).unwrap();
-    let sampler = ImageSampler::new(
-        &part,
-        ImageShape {
+    let sampler = ClassSampler::new(
+        &part.classes,
+        &part.images,
+        ClassShape {
             n_way: 20,
             k_shot: 1,
             n_query: 15,

@@ -218,6 +218,7 @@ proptest! {
             prop_assert!(end <= word.start && word.start < word.end);
             let there: String = characters[word.start..word.end].iter().collect();
             prop_assert_eq!(&there, word.text);
+            prop_assert!(text[word.byte..].starts_with(word.text));
             prop_assert!(!word.text.contains(char::is_whitespace), "{:?}", word.text);
             prop_assert!(characters[end..word.start].iter().all(|c| !c.is_alphanumeric()));
             end = word.end;

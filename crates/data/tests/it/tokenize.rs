@@ -309,3 +309,11 @@ fn the_written_tokenizer_neither_cuts_nor_pads() {
     assert_eq!(ids("in"), [2, 7, 3]);
     assert_eq!(ids("in in in in in in in").len(), 9);
 }
+
+#[test]
+fn a_text_or_a_pair_has_its_special_tokens_and_segments() {
+    let tokenizer = tokenizer();
+    let (ids, segments) = tokenizer.encode_text("in new York.", None).unwrap();
+    assert_eq!(ids, [2, 7, 8, 9, 12, 3]);
+    assert_eq!(segments, [0; 6]);
+}

@@ -6,7 +6,9 @@ use metashot_autograd::{
     Error, Order, Params, Value, check, grad_params,
     ops::{IGNORE_INDEX, cross_entropy},
 };
-use metashot_models::{Bert, Conv4, MaskedLm, Result, TokenBatch, TokenClassifier};
+use metashot_models::{
+    Bert, Conv4, MaskedLm, Pooling, Result, SentenceClassifier, TokenBatch, TokenClassifier,
+};
 
 use crate::{noise, rng, small_config, stirred, values};
 
@@ -85,6 +87,23 @@ fn masked_lm_loss_is_differentiable_twice_in_every_parameter() {
         let logits = model.forward(params, &batch(), &[1, 4, 7])?;
         Ok(cross_entropy(&logits, &[3, 14, 7])?)
     });
+}
+
+#[test]
+fn sentence_loss_is_differentiable_twice_in_every_parameter() {
+    for pooling in [Pooling::Cls, Pooling::Mean] {
+        let model = SentenceClassifier::new(small_config(), pooling, 3).unwrap();
+        let params = stirred(
+            &model.init(&mut rng(4), DType::F64, &Device::Cpu).unwrap(),
+            5,
+        );
+        check(&params, &model.shapes(), |params| {
+            Ok(cross_entropy(
+                &model.forward(params, &batch())?,
+                &[2, 0, 1],
+            )?)
+        });
+    }
 }
 
 #[test]

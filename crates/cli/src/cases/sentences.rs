@@ -1,0 +1,303 @@
+//! Classification of sentences, single or in pairs: CSV or JSON lines, a BERT with a linear head on the whole, accuracy.
+//!
+//! Deliberately not here: reading and sampling, which `metashot-data` does, and the encoder.
+
+use std::path::Path;
+
+use anyhow::{Context, Result, ensure};
+use candle_core::{D, DType, Device, Tensor};
+use metashot_autograd::{Params, Patterns, Value, ops::cross_entropy};
+use metashot_data::{
+    ClassSampler, ClassShape, disjoint,
+    text::{Columns, LabelledSet, Tokenizer, read_labelled},
+};
+use metashot_meta::{Prepared, nearest_prototype, prototypes};
+use metashot_models::{
+    Bert, BertConfig, Pooling, SentenceClassifier, TokenBatch,
+    checkpoint::{conform, load_bert},
+};
+use rand_chacha::ChaCha8Rng;
+
+use super::{Case, Half, Split};
+use crate::{
+    recipe::{Episodes, Paths, PoolingKind, Sentences},
+    score::Score,
+    tagger::check_vocabulary,
+};
+
+/// A sentence classifier's data, model and episodes.
+pub struct SentenceCase {
+    model: SentenceClassifier,
+    encoder: Option<Params>,
+    device: Device,
+    train: Part,
+    validation: Part,
+    test: Part,
+}
+
+/// The texts of one split, tokenized once, and their episodes.
+struct Part {
+    n_classes: usize,
+    /// Token ids and segments.
+    encoded: Vec<(Vec<u32>, Vec<u32>)>,
+    /// Texts that are longer than an episode takes.
+    n_too_long: usize,
+    sampler: ClassSampler,
+}
+
+/// The tensors of one episode.
+pub struct SentenceTask {
+    /// The rows of the word table that its texts read; their tokens are numbered by them.
+    words: Tensor,
+    support: Labelled,
+    query: Labelled,
+    n_way: usize,
+}
+
+/// Texts and their labels.
+struct Labelled {
+    batch: TokenBatch,
+    labels: Vec<i64>,
+}
+
+/// The name under which the hidden states of the support set below the layers that adapt are prepared.
+const LOWER: &str = "support.lower";
+
+impl SentenceCase {
+    /// Reads the files of a recipe. `backbone` and `weights` are local directories in Hugging Face layout: the sizes and the
+    /// tokenizer, and the encoder to start from, a random one if there is none.
+    ///
+    /// # Errors
+    /// A file that is missing or malformed, splits whose classes overlap, or classes too small for the episodes.
+    pub fn new(
+        sentences: &Sentences,
+        episodes: &Episodes,
+        paths: &Paths,
+        (backbone, weights): (&Path, Option<&Path>),
+        (seed, device): (u64, Device),
+    ) -> Result<Self> {
+        let columns = Columns {
+            text: sentences.text.clone(),
+            pair: sentences.text_pair.clone(),
+            label: sentences.label.clone(),
+        };
+        let read = |name: &String| -> Result<LabelledSet> {
+            Ok(read_labelled(&paths.find(name)?, &columns)?.without_duplicates())
+        };
+        let [train, validation, test] = match &sentences.data[..] {
+            [all] => {
+                read(all)?.split(sentences.validation_classes, sentences.test_classes, seed)?
+            }
+            [train, validation, test] => {
+                let (train, validation, test) = (read(train)?, read(validation)?, read(test)?);
+                // A text that stands in two splits would be known before it is tested on.
+                let validation = validation.without(&train);
+                let test = test.without(&train).without(&validation);
+                [train, validation, test]
+            }
+            _ => anyhow::bail!("`sentences.data` must name one file or three"),
+        };
+        disjoint(&[
+            ("train", &train.classes),
+            ("validation", &validation.classes),
+            ("test", &test.classes),
+        ])?;
+
+        let tokenizer = Tokenizer::from_file(&backbone.join("tokenizer.json"))?;
+        let config = BertConfig::read(&backbone.join("config.json"))?;
+        check_vocabulary(backbone, &tokenizer, &config)?;
+        let shapes = Bert::new(config.clone())?.shapes();
+        let load = |directory: &Path| -> Result<Params> {
+            let (_, encoder) = load_bert(directory, DType::F32, &device)?;
+            conform(directory, &encoder, &shapes)?;
+            Ok(encoder)
+        };
+        let encoder = weights.map(load).transpose()?;
+        ensure!(
+            sentences.max_tokens <= config.max_position_embeddings,
+            "`sentences.max_tokens` is {}, the model of `{}` has {} positions",
+            sentences.max_tokens,
+            backbone.display(),
+            config.max_position_embeddings
+        );
+        let part = |set: &LabelledSet, n_query, name: &str| {
+            let shape = ClassShape {
+                n_way: episodes.n_way,
+                k_shot: episodes.k_shot,
+                n_query,
+            };
+            Part::new(set, &tokenizer, sentences.max_tokens, shape)
+                .with_context(|| format!("the {name} texts do not make these episodes"))
+        };
+        let pooling = match sentences.pooling {
+            PoolingKind::Cls => Pooling::Cls,
+            PoolingKind::Mean => Pooling::Mean,
+        };
+        Ok(Self {
+            model: SentenceClassifier::new(config, pooling, episodes.n_way)?,
+            encoder,
+            device,
+            train: part(&train, episodes.n_query, "training")?,
+            validation: part(&validation, episodes.test_n_query, "validation")?,
+            test: part(&test, episodes.test_n_query, "test")?,
+        })
+    }
+}
+
+impl Part {
+    fn new(
+        set: &LabelledSet,
+        tokenizer: &Tokenizer,
+        max_tokens: usize,
+        shape: ClassShape,
+    ) -> Result<Self> {
+        let mut encoded = Vec::with_capacity(set.texts.len());
+        let mut by_class = vec![Vec::new(); set.classes.len()];
+        for text in &set.texts {
+            let tokens = tokenizer.encode_text(&text.text, text.pair.as_deref())?;
+            // A text that was cut could lose what its class rests on.
+            if tokens.0.len() <= max_tokens {
+                by_class[text.label].push(encoded.len());
+                encoded.push(tokens);
+            }
+        }
+        Ok(Self {
+            n_classes: set.classes.len(),
+            n_too_long: set.texts.len() - encoded.len(),
+            sampler: ClassSampler::new(&set.classes, &by_class, shape)?,
+            encoded,
+        })
+    }
+
+    fn labelled(&self, picked: &[(usize, usize)]) -> Labelled {
+        let texts = || picked.iter().map(|&(text, _)| &self.encoded[text]);
+        let mut batch = TokenBatch::from_sequences(texts().map(|(ids, _)| ids));
+        batch.type_ids = texts().flat_map(|(_, types)| types).copied().collect();
+        Labelled {
+            batch,
+            labels: picked.iter().map(|&(_, label)| label as i64).collect(),
+        }
+    }
+}
+
+impl SentenceTask {
+    /// The parameters with the word table that the task's tokens are numbered by, which fast weights have already.
+    fn read(&self, params: &Params) -> Result<Params<Value>> {
+        let mut params = params.constants();
+        let table = params.get(Bert::WORDS)?;
+        if table.dims()[0] != self.words.elem_count() {
+            let words = table.rows(&self.words)?;
+            params.insert(Bert::WORDS, words);
+        }
+        Ok(params)
+    }
+}
+
+impl Case for SentenceCase {
+    type Task = SentenceTask;
+
+    fn describe(&self) -> String {
+        let part = |part: &Part| {
+            let left_out = match part.n_too_long {
+                0 => String::new(),
+                n => format!(" ({n} longer ones left out)"),
+            };
+            let n_texts = part.encoded.len();
+            format!("{} classes in {n_texts} texts{left_out}", part.n_classes)
+        };
+        format!(
+            "sentences: {} to train on, {} to validate on, {} to test on",
+            part(&self.train),
+            part(&self.validation),
+            part(&self.test)
+        )
+    }
+
+    fn task(&self, split: Split, seed: u64, index: u64) -> Result<SentenceTask> {
+        let part = match split {
+            Split::Train => &self.train,
+            Split::Validation => &self.validation,
+            Split::Test => &self.test,
+        };
+        let episode = part.sampler.episode(seed, index);
+        let mut support = part.labelled(&episode.support);
+        let mut query = part.labelled(&episode.query);
+        let words = TokenBatch::renumber(&mut [&mut support.batch, &mut query.batch]);
+        Ok(SentenceTask {
+            words: Tensor::new(words, &self.device)?,
+            support,
+            query,
+            n_way: episode.classes.len(),
+        })
+    }
+
+    fn init(&self, rng: &mut ChaCha8Rng) -> Result<Params> {
+        Ok(match &self.encoder {
+            None => self.model.init(rng, DType::F32, &self.device)?,
+            Some(encoder) => {
+                encoder.overlaid(&self.model.init_head(rng, DType::F32, &self.device)?)
+            }
+        })
+    }
+
+    fn prepare(
+        &self,
+        task: &SentenceTask,
+        params: &Params<Value>,
+        adapt: &Patterns,
+    ) -> metashot_models::Result<Prepared> {
+        let mut prepared = Prepared::default();
+        let words = params.get(Bert::WORDS)?.rows(&task.words)?;
+        prepared.start.insert(Bert::WORDS, words);
+        if let Some(layer) = self.model.bert.first_adapting_layer(adapt) {
+            let params = params.overlaid(&prepared.start);
+            let batch = &task.support.batch;
+            let embedded = self.model.bert.embed(&params, batch)?;
+            let lower = self
+                .model
+                .bert
+                .layers(&params, &embedded, &batch.lengths, 0..layer)?;
+            prepared.fixed.insert(format!("{LOWER}.{layer}"), lower);
+        }
+        Ok(prepared)
+    }
+
+    fn loss(
+        &self,
+        task: &SentenceTask,
+        half: Half,
+        params: &Params<Value>,
+    ) -> metashot_models::Result<Value> {
+        let set = match half {
+            Half::Support => &task.support,
+            Half::Query => &task.query,
+        };
+        let n_layers = self.model.bert.config.num_hidden_layers;
+        let lower = (0..=n_layers).find_map(|layer| {
+            let hidden = params.get(&format!("{LOWER}.{layer}")).ok()?;
+            Some((layer, hidden))
+        });
+        let logits = match (half, lower) {
+            (Half::Support, Some((layer, hidden))) => {
+                self.model
+                    .forward_from(layer, params, hidden, &set.batch.lengths)?
+            }
+            _ => self.model.forward(params, &set.batch)?,
+        };
+        Ok(cross_entropy(&logits, &set.labels)?)
+    }
+
+    fn score(&self, task: &SentenceTask, params: &Params) -> Result<Score> {
+        let logits = self.model.forward(&task.read(params)?, &task.query.batch)?;
+        let predicted: Vec<u32> = logits.tensor().argmax(D::Minus1)?.to_vec1()?;
+        Ok(Score::accuracy(&predicted, &task.query.labels))
+    }
+
+    fn score_prototypes(&self, task: &SentenceTask, params: &Params) -> Result<Score> {
+        let params = task.read(params)?;
+        let embed = |set: &Labelled| self.model.embed(&params, &set.batch);
+        let centres = prototypes(&embed(&task.support)?, &task.support.labels, task.n_way)?;
+        let predicted = nearest_prototype(&embed(&task.query)?, &centres)?;
+        Ok(Score::accuracy(&predicted, &task.query.labels))
+    }
+}

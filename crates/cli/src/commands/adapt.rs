@@ -1,0 +1,213 @@
+//! `metashot adapt`: from a handful of labelled sentences to a tagger in Hugging Face's layout.
+//!
+//! Deliberately not here: adapting (`tagger`), tagging (`predict`).
+
+use std::{fs, path::Path, time::Instant};
+
+use anyhow::{Context, Result};
+use candle_core::Device;
+use metashot_autograd::Params;
+use metashot_data::text::LabelScheme;
+use metashot_meta::Workers;
+use metashot_models::{BertConfig, checkpoint::save_bert, replace_file};
+use serde_json::{Map, Value as Json, json};
+
+use super::{
+    print,
+    session::{fetch, shown},
+};
+use crate::{
+    args::AdaptArgs,
+    device, embedded,
+    progress::say,
+    recipe::{Overrides, Paths, Recipe},
+    run_dir::config_path,
+    tagger::{NewDirectory, Source, Support},
+};
+
+/// Sentences up to which cross-validation leaves out one at a time.
+const DEFAULT_FOLDS: usize = 10;
+
+/// Adapts, prints what cross-validation says of it, and writes the tagger.
+pub(super) fn run(args: &AdaptArgs) -> Result<()> {
+    let started = Instant::now();
+    let new = NewDirectory::new(&args.out, args.overwrite)?;
+    let device = device::open(args.device.unwrap_or_default())?;
+    let workers = Workers::new(args.threads)?;
+    let mut source = open(args, &device)?;
+    let descent = &mut source.descent;
+    descent.steps = args.inner_steps.unwrap_or(descent.steps);
+    descent.lr = args.inner_lr.unwrap_or(descent.lr);
+    if !args.adapt.is_empty() {
+        descent.adapt.clone_from(&args.adapt);
+    }
+    source.scheme = args.scheme.map_or(source.scheme, LabelScheme::from);
+    let support = Support::read(&args.support, args.orphan.into(), &source)?;
+    describe(&support);
+
+    let n_sentences = support.corpus.sentences.len();
+    let folds = args.folds.unwrap_or(DEFAULT_FOLDS).min(n_sentences);
+    let cross_validation = if folds < 2 {
+        say("no cross-validation: it takes two sentences and two folds");
+        None
+    } else {
+        say(&format!(
+            "cross-validation: {folds} times {} steps of {} on the other sentences",
+            source.descent.steps, source.descent.lr
+        ));
+        let scores = support.cross_validate(&source, folds, &workers, &device)?;
+        print(&scores.table())?;
+        Some(scores)
+    };
+
+    let adapted = support.adapt(&source, &device)?;
+    let losses = &adapted.support_losses;
+    say(&format!(
+        "adapted to all {n_sentences} sentences: loss from {:.3} to {:.3}",
+        losses[0],
+        losses[losses.len() - 1]
+    ));
+    let mut config = source.config.clone();
+    config.set_labels(&source.scheme.names(&support.corpus.types));
+    save_model(new.path(), &config, &source, &adapted.fast)?;
+    let counts: Map<String, Json> = support
+        .corpus
+        .types
+        .iter()
+        .cloned()
+        .zip(support.corpus.entity_counts().into_iter().map(Json::from))
+        .collect();
+    let manifest = json!({
+        "version": env!("CARGO_PKG_VERSION"),
+        "model": args.model,
+        "support": { "file": args.support, "sentences": n_sentences, "entities": counts },
+        "scheme": match source.scheme { LabelScheme::Bio => "bio", LabelScheme::Io => "io" },
+        "inner": source.descent,
+        "support_loss": { "before": losses[0], "after": losses[losses.len() - 1] },
+        "cross_validation": cross_validation,
+        "threads": workers.n_threads(),
+        "seconds": started.elapsed().as_secs_f64(),
+    });
+    let text = serde_json::to_string_pretty(&manifest)? + "\n";
+    replace_file(&new.path().join("metashot.json"), |file| {
+        file.write_all(text.as_bytes())
+    })?;
+    new.commit()?;
+    say(&format!(
+        "the tagger is in {}; `metashot predict --model {}` uses it",
+        shown(&args.out),
+        args.out.display()
+    ));
+    Ok(())
+}
+
+/// The start that `--model` names.
+fn open(args: &AdaptArgs, device: &Device) -> Result<Source> {
+    let run = Path::new(&args.model);
+    let is_run = config_path(run).exists();
+    let recipe = is_run
+        .then(|| Recipe::load(Some(&config_path(run)), &Overrides::default()))
+        .transpose()
+        .with_context(|| format!("{} is not a run directory", shown(run)))?;
+    let name = match recipe.as_ref().and_then(|recipe| recipe.ner.as_ref()) {
+        Some(ner) => &ner.backbone,
+        None => &args.model,
+    };
+    // Unpacked files go when this value does: by then they are read.
+    let embedded = name
+        .starts_with(Paths::EMBEDDED)
+        .then(embedded::unpack)
+        .transpose()?;
+    let unpacked = embedded.as_ref().map(|files| files.path().to_owned());
+    let paths = Paths::new(args.data.clone(), unpacked);
+    let directory = match paths.find_directory(name) {
+        Some(directory) => directory,
+        None => fetch(name, None)?,
+    };
+    match recipe {
+        Some(recipe) => Source::from_run(run, &recipe, directory, device),
+        None => Source::from_directory(directory, device),
+    }
+}
+
+/// Says what the sentences hold, and what to be careful about.
+fn describe(support: &Support) {
+    let corpus = &support.corpus;
+    let counts = corpus.entity_counts();
+    let types: Vec<String> = corpus
+        .types
+        .iter()
+        .zip(&counts)
+        .map(|(name, count)| format!("{name} {count}"))
+        .collect();
+    say(&format!(
+        "{} sentences, {} entities: {}",
+        corpus.sentences.len(),
+        counts.iter().sum::<usize>(),
+        types.join(", ")
+    ));
+    if support.n_repeated > 0 {
+        say(&format!(
+            "warning: {} sentences stand in the file more than once; each counts once",
+            support.n_repeated
+        ));
+    }
+    for (name, _) in corpus
+        .types
+        .iter()
+        .zip(&counts)
+        .filter(|(_, count)| **count == 1)
+    {
+        say(&format!(
+            "warning: `{name}` has one example only; cross-validation never finds what nothing taught, and one more \
+             sentence will tell more than any setting"
+        ));
+    }
+    let n_merged = support.n_merged();
+    if n_merged > 0 {
+        say(&format!(
+            "warning: {n_merged} pairs of neighbouring entities of one type become one, because the labels are IO; \
+             `--scheme bio` keeps them apart"
+        ));
+    }
+}
+
+/// Writes a model that `transformers` loads.
+fn save_model(dir: &Path, config: &BertConfig, source: &Source, params: &Params) -> Result<()> {
+    save_bert(dir, config, params)?;
+    let write = |name: &str, text: &str| {
+        let path = dir.join(name);
+        fs::write(&path, text).with_context(|| format!("failed to write {}", shown(&path)))
+    };
+    write("tokenizer.json", &(source.tokenizer.to_json()? + "\n"))?;
+    // What `transformers` wants beside it: the backbone's own files, or what they would say.
+    let own = |name: &str| fs::read_to_string(source.backbone.join(name)).ok();
+    let special: Map<String, Json> = SPECIAL_TOKENS
+        .iter()
+        .filter(|(_, token)| source.tokenizer.token_id(token).is_some())
+        .map(|&(name, token)| (name.to_owned(), token.into()))
+        .collect();
+    let mut settings = special.clone();
+    settings.insert("tokenizer_class".into(), "PreTrainedTokenizerFast".into());
+    settings.insert(
+        "model_max_length".into(),
+        config.max_position_embeddings.into(),
+    );
+    for (name, made) in [
+        ("special_tokens_map.json", special),
+        ("tokenizer_config.json", settings),
+    ] {
+        let made = serde_json::to_string_pretty(&made)? + "\n";
+        write(name, &own(name).unwrap_or(made))?;
+    }
+    Ok(())
+}
+
+/// The special tokens of BERT by their names in `transformers`.
+const SPECIAL_TOKENS: [(&str, &str); 5] = [
+    ("unk_token", "[UNK]"),
+    ("sep_token", "[SEP]"),
+    ("pad_token", "[PAD]"),
+    ("cls_token", "[CLS]"),
+    ("mask_token", "[MASK]"),
+];

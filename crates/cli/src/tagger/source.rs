@@ -1,0 +1,175 @@
+//! What a tagger is adapted from: a run of `metashot train`, or an encoder in Hugging Face's layout.
+//!
+//! Deliberately not here: fetching models from the hub, which the caller does.
+
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context, Result};
+use candle_core::{DType, Device};
+use metashot_autograd::{Order, Params, Patterns};
+use metashot_data::text::{LabelScheme, LabelSet, OrphanInside, Tokenizer};
+use metashot_meta::{InnerLoop, Memory};
+use metashot_models::{
+    BertConfig, TokenClassifier,
+    checkpoint::{conform, load_bert, load_token_classifier},
+};
+use serde::Serialize;
+
+use super::{check_vocabulary, head::LearnedHead};
+use crate::{
+    recipe::Recipe,
+    run_dir::{best_path, load_best},
+};
+
+/// A start to adapt from.
+pub(crate) struct Source {
+    /// The directory with `config.json` and `tokenizer.json`.
+    pub(crate) backbone: PathBuf,
+    /// The encoder's sizes.
+    pub(crate) config: BertConfig,
+    /// Words to token ids.
+    pub(crate) tokenizer: Tokenizer,
+    /// The encoder's parameters.
+    pub(crate) encoder: Params,
+    /// The head that it was learned with, if it was.
+    pub(crate) head: Option<LearnedHead>,
+    /// How entities become labels.
+    pub(crate) scheme: LabelScheme,
+    /// How it adapts.
+    pub(crate) descent: Descent,
+}
+
+/// Gradient descent on the labelled sentences.
+#[derive(Clone, Debug, Serialize)]
+pub(crate) struct Descent {
+    /// Steps.
+    pub(crate) steps: usize,
+    /// The length of a step.
+    pub(crate) lr: f64,
+    /// Patterns of the names of the parameters that adapt.
+    pub(crate) adapt: Vec<String>,
+}
+
+impl Descent {
+    /// The same for `metashot_meta::adapt`.
+    pub(super) fn inner_loop(&self) -> InnerLoop {
+        InnerLoop {
+            steps: self.steps,
+            lr: self.lr,
+            adapt: Patterns::new(self.adapt.clone()),
+            order: Order::First,
+            memory: Memory::Flat,
+        }
+    }
+}
+
+/// Steps for an encoder that nobody meta-learned.
+const PLAIN_STEPS: usize = 60;
+/// Their length.
+const PLAIN_LR: f64 = 0.2;
+
+impl Source {
+    /// The best start of a run, whose settings say how it adapts; `backbone` is the encoder that the run names.
+    ///
+    /// # Errors
+    /// A file that is missing or damaged, or a start that does not fit the encoder.
+    pub(crate) fn from_run(
+        run: &Path,
+        recipe: &Recipe,
+        backbone: PathBuf,
+        device: &Device,
+    ) -> Result<Self> {
+        let ner = recipe
+            .ner
+            .as_ref()
+            .with_context(|| format!("`{}` is not a run on named entities", run.display()))?;
+        let config = BertConfig::read(&backbone.join("config.json"))?;
+        let scheme = LabelScheme::from(ner.scheme);
+        let classes: Vec<String> = (0..recipe.episodes.n_way)
+            .map(|class| class.to_string())
+            .collect();
+        let labels = LabelSet::new(scheme, &classes);
+        let model = TokenClassifier::new(config.clone(), labels.roles.len())?;
+        let params = load_best(run)
+            .with_context(|| format!("`{}` has no learned start yet", run.display()))?;
+        conform(&best_path(run), &params, &model.shapes())?;
+        let params = params.to_dtype(DType::F32)?.to_device(device)?;
+        let (head, encoder) = split_head(params);
+        let tokenizer = open_tokenizer(&backbone, &config)?;
+        Ok(Self {
+            backbone,
+            config,
+            tokenizer,
+            encoder,
+            head: Some(LearnedHead {
+                labels,
+                params: head,
+            }),
+            scheme,
+            descent: Descent {
+                steps: recipe.inner.test_steps,
+                lr: recipe.inner.lr,
+                adapt: recipe.inner.adapt.clone(),
+            },
+        })
+    }
+
+    /// The encoder of a directory, with its head where it is a tagger whose labels have names.
+    ///
+    /// # Errors
+    /// A file that is missing or damaged.
+    pub(crate) fn from_directory(dir: PathBuf, device: &Device) -> Result<Self> {
+        let config = BertConfig::read(&dir.join("config.json"))?;
+        let architecture = config
+            .extra
+            .get("architectures")
+            .and_then(|names| names.get(0));
+        let is_tagger =
+            architecture.is_some_and(|name| name.as_str() == Some("BertForTokenClassification"));
+        let (encoder, head) = match config.labels().filter(|_| is_tagger) {
+            Some(names) => {
+                let (_, params) = load_token_classifier(&dir, DType::F32, device)?;
+                let (head, encoder) = split_head(params);
+                let labels = LabelSet::from_names(&names, OrphanInside::Reject)?;
+                (
+                    encoder,
+                    Some(LearnedHead {
+                        labels,
+                        params: head,
+                    }),
+                )
+            }
+            None => (load_bert(&dir, DType::F32, device)?.1, None),
+        };
+        let tokenizer = open_tokenizer(&dir, &config)?;
+        Ok(Self {
+            backbone: dir,
+            config,
+            tokenizer,
+            encoder,
+            head,
+            scheme: LabelScheme::Bio,
+            descent: Descent {
+                steps: PLAIN_STEPS,
+                lr: PLAIN_LR,
+                adapt: ["*", "!embeddings"].map(str::to_owned).to_vec(),
+            },
+        })
+    }
+}
+
+fn open_tokenizer(dir: &Path, config: &BertConfig) -> Result<Tokenizer> {
+    let tokenizer = Tokenizer::from_file(&dir.join("tokenizer.json"))?;
+    check_vocabulary(dir, &tokenizer, config)?;
+    Ok(tokenizer)
+}
+
+/// The parameters of the head, and the others.
+fn split_head(params: Params) -> (Params, Params) {
+    let is_head = |name: &str| {
+        let rest = name.strip_prefix(TokenClassifier::HEAD);
+        rest.is_some_and(|rest| rest.starts_with('.'))
+    };
+    let (head, encoder): (Vec<_>, Vec<_>) = params.into_iter().partition(|(name, _)| is_head(name));
+    (head.into_iter().collect(), encoder.into_iter().collect())
+}
