@@ -41,13 +41,6 @@ pub(crate) enum Earlier {
     Overwrite,
 }
 
-impl Earlier {
-    /// [`Earlier::Overwrite`] if that was asked for.
-    pub(crate) fn replaced_if(asked: bool) -> Self {
-        if asked { Self::Overwrite } else { Self::Refuse }
-    }
-}
-
 impl RunDir {
     /// Starts a run: makes the directory and writes its settings, which are TOML.
     ///

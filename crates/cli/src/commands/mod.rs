@@ -7,6 +7,7 @@ mod download;
 mod eval;
 mod finetune;
 mod predict;
+mod opened;
 mod pretrain;
 mod session;
 mod train;

@@ -4,108 +4,60 @@
 
 use std::{
     collections::HashSet,
-    fs,
     path::{Path, PathBuf},
 };
 
-use anyhow::{Context, Result, ensure};
+use anyhow::{Result, ensure};
 use candle_core::{DType, Device};
 use metashot_autograd::{Params, Value};
-use metashot_data::text::{
-    Hidden, Masking, Passage, Tokenizer, Vocabulary, WordCounts, for_each_line,
-};
-use metashot_meta::{TrainState, Workers};
-use metashot_models::{
-    MaskedLm, TokenBatch,
-    checkpoint::{load_bert, load_masked_lm_head, save_bert},
-};
+use metashot_data::text::{Masking, Passage, Tokenizer, Vocabulary, WordCounts, for_each_line};
+use metashot_meta::Workers;
+use metashot_models::{MaskedLm, TokenBatch, checkpoint::load_masked_lm_head};
 use rand_chacha::{ChaCha8Rng, rand_core::SeedableRng};
 use serde::Serialize;
+use tempfile::TempDir;
 
 use super::{
+    opened::{self, save_model},
     print,
-    session::{backbone, free_directory, paths, shown},
+    session::{backbone, paths, shown},
 };
 use crate::{
-    args::PretrainArgs,
+    args::{PretrainArgs, RunArgs},
     device, embedded,
     fit::{Batches, Example, Purpose, Subject, fit, generator, hold_out, mean_loss},
     model_dir::{TOKENIZER, copy_tokenizer, write_tokenizer},
     progress::say,
     recipe::{Pretrain, is_embedded},
-    run_dir::{Earlier, RunDir, config_path, load_state},
 };
 
 /// Trains, writes the model and prints how well it guesses.
 pub(super) fn run(args: &PretrainArgs) -> Result<()> {
     let run = &args.run;
-    let file = match (&run.out, run.resume) {
-        (Some(out), true) => Some(config_path(out)),
-        _ => run.recipe.clone(),
-    };
-    let text = read_recipe(file.as_deref(), run.resume)?;
-    let name = file.map_or("the defaults".into(), |file| file.display().to_string());
+    let (text, name) = opened::settings(run)?;
     let settings = Pretrain::resolve(&text, &name, (&args.text, &args.shared, &args.flags))?;
     let config = toml::to_string(&settings)?;
     if run.print_config {
         return print(&config);
     }
-    let root = run
-        .out
-        .clone()
-        .unwrap_or_else(|| free_directory(run.recipe.as_deref(), "pretrain"));
+    let root = opened::root(run, "pretrain");
     let device = device::open(settings.device)?;
     let workers = Workers::new(settings.threads)?;
-    let embedded = is_embedded(&settings.backbone)
-        .then(embedded::unpack)
-        .transpose()?;
-    let paths = paths(run.data.as_deref(), embedded.as_ref());
-    let find = |names: &[String]| -> Result<Vec<PathBuf>> {
-        names.iter().map(|name| paths.find(name)).collect()
-    };
-    let (text, validation) = (find(&settings.text)?, find(&settings.validation)?);
-    let start = match settings.backbone.as_str() {
-        "" => None,
-        name => Some(backbone(&paths, name)?),
-    };
-
-    let saved = if run.resume { load_state(&root)? } else { None };
-    let source = match &start {
-        Some(directory) => Source::Directory(directory.clone()),
-        // A vocabulary is trained once; the run that goes on keeps it.
-        None if saved.is_some() => Source::Directory(root.clone()),
-        None => Source::Trained(train_vocabulary(&settings, &text)?),
-    };
-    let tokenizer = source.tokenizer()?;
-    let (model, params) = match &start {
-        Some(directory) => load(directory, &settings, &tokenizer, &device)?,
-        None => {
-            let model = MaskedLm::new(settings.model.config(tokenizer.vocab_size()))?;
-            let rng = &mut ChaCha8Rng::seed_from_u64(settings.seed);
-            let params = model.init(rng, DType::F32, &device)?;
-            (model, params)
-        }
-    };
-    let lines = Lines::read(&settings, (&text, &validation), &tokenizer)?;
+    let saved = opened::saved(run, &root)?;
+    let sources = Sources::open(&settings, run, saved.is_some().then_some(&root))?;
+    let (model, params) = sources.model(&settings, &device)?;
+    let lines = Lines::read(&settings, &sources)?;
     say(&lines.describe());
 
     let outer = settings
         .training
         .outer_loop(settings.steps as u64, settings.every as u64);
-    let (mut dir, state) = if let Some(state) = saved {
-        (RunDir::resume(&root, state.step)?, state)
-    } else {
-        let earlier = Earlier::replaced_if(run.overwrite || run.resume);
-        let dir = RunDir::create(&root, &config, earlier)?;
-        match &source {
-            Source::Directory(from) => copy_tokenizer(from, &root)?,
-            Source::Trained(vocabulary) => {
-                let positions = model.bert.config.max_position_embeddings;
-                write_tokenizer(&root, vocabulary, settings.vocabulary.lowercase, positions)?;
-            }
-        }
-        (dir, TrainState::new(params, &outer)?)
-    };
+    let is_new = saved.is_none();
+    let (mut dir, state) = opened::begin(run, (&root, &config), &outer, saved, || Ok(params))?;
+    if is_new {
+        let positions = model.bert.config.max_position_embeddings;
+        sources.write_vocabulary(&root, settings.vocabulary.lowercase, positions)?;
+    }
     say(&format!(
         "{} parameters, {} threads, results in {}",
         state.params.n_elements(),
@@ -113,26 +65,15 @@ pub(super) fn run(args: &PretrainArgs) -> Result<()> {
         shown(&root)
     ));
 
-    let masking = Masking::new(&tokenizer, settings.mask_share)?;
-    let hidden = |passage: &Passage, rng: &mut ChaCha8Rng| {
-        let Hidden {
-            ids,
-            positions,
-            targets,
-        } = masking.hide(passage, rng);
-        Example {
-            ids,
-            positions,
-            targets,
-        }
-    };
+    let masking = Masking::new(&sources.tokenizer, settings.mask_share)?;
+    let hide = |passage: &Passage, rng: &mut ChaCha8Rng| Example::from(masking.hide(passage, rng));
     // The same words are hidden in every validation.
     let mut rng = generator(settings.seed, Purpose::Validation, 0);
-    let held_out: Vec<Example> = lines
+    let hidden = lines
         .validation
         .iter()
-        .map(|passage| hidden(passage, &mut rng))
-        .collect();
+        .map(|passage| hide(passage, &mut rng));
+    let held_out: Vec<Example> = hidden.collect();
     let batches = Batches::new(
         lines.train.len(),
         settings.training.batch_size,
@@ -144,31 +85,23 @@ pub(super) fn run(args: &PretrainArgs) -> Result<()> {
     let subject = Subject {
         examples: |step| {
             let mut rng = generator(settings.seed, Purpose::Hidden, step);
-            let passages = batches.at(step);
-            let passages = passages.into_iter().map(|index| &lines.train[index]);
-            passages.map(|passage| hidden(passage, &mut rng)).collect()
+            let passages = batches
+                .at(step)
+                .into_iter()
+                .map(|index| &lines.train[index]);
+            passages.map(|passage| hide(passage, &mut rng)).collect()
         },
         forward,
         validate: |params: &Params| Ok(-mean_loss(&held_out, params, forward, &workers)?),
         describe: |score: f64| {
-            format!(
-                "held-out loss {:.4}, perplexity {:.2}",
-                -score,
-                (-score).exp()
-            )
+            let loss = -score;
+            format!("held-out loss {loss:.4}, perplexity {:.2}", loss.exp())
         },
     };
     let state = fit(state, &outer, &workers, &mut dir, subject)?;
 
-    let dtype = if settings.float16 {
-        DType::F16
-    } else {
-        DType::F32
-    };
-    let best = state.best.to_dtype(dtype)?;
-    save_bert(&root, &model.bert.config, &best)?;
-    // What was written is what is measured: half precision is not free.
-    let loss = mean_loss(&held_out, &best.to_dtype(DType::F32)?, forward, &workers)?;
+    let best = save_model(&root, &model.bert.config, &state.best, settings.float16)?;
+    let loss = mean_loss(&held_out, &best, forward, &workers)?;
     let results = Results {
         loss,
         perplexity: loss.exp(),
@@ -187,23 +120,6 @@ pub(super) fn run(args: &PretrainArgs) -> Result<()> {
     ))
 }
 
-/// The text of a recipe, or none.
-pub(super) fn read_recipe(file: Option<&Path>, resume: bool) -> Result<String> {
-    let Some(file) = file else {
-        return Ok(String::new());
-    };
-    fs::read_to_string(file).with_context(|| {
-        if resume {
-            format!(
-                "there is no run to go on with: failed to read {}",
-                shown(file)
-            )
-        } else {
-            format!("failed to read the recipe {}", shown(file))
-        }
-    })
-}
-
 /// What was reached.
 #[derive(Serialize)]
 struct Results {
@@ -215,20 +131,77 @@ struct Results {
     version: &'static str,
 }
 
-/// Where the tokenizer is.
-enum Source {
-    Directory(PathBuf),
-    Trained(Vocabulary),
+/// The files of a run, and the vocabulary.
+struct Sources {
+    text: Vec<PathBuf>,
+    validation: Vec<PathBuf>,
+    /// The model to go on from.
+    start: Option<PathBuf>,
+    tokenizer: Tokenizer,
+    /// The vocabulary, where it was trained just now.
+    trained: Option<Vocabulary>,
+    /// Keeps what is part of the program on disk.
+    _embedded: Option<TempDir>,
 }
 
-impl Source {
-    fn tokenizer(&self) -> Result<Tokenizer> {
-        Ok(match self {
-            Self::Directory(directory) => Tokenizer::from_file(&directory.join(TOKENIZER))?,
-            Self::Trained(vocabulary) => {
-                Tokenizer::from_bytes(vocabulary.json.as_bytes(), Path::new(TOKENIZER))?
+impl Sources {
+    /// Finds the files, and trains a vocabulary unless there is a model to go on from, or a run, which keeps its own.
+    fn open(settings: &Pretrain, run: &RunArgs, kept: Option<&PathBuf>) -> Result<Self> {
+        let embedded = is_embedded(&settings.backbone)
+            .then(embedded::unpack)
+            .transpose()?;
+        let paths = paths(run.data.as_deref(), embedded.as_ref());
+        let find = |names: &[String]| -> Result<Vec<PathBuf>> {
+            names.iter().map(|name| paths.find(name)).collect()
+        };
+        let (text, validation) = (find(&settings.text)?, find(&settings.validation)?);
+        let start = match settings.backbone.as_str() {
+            "" => None,
+            name => Some(backbone(&paths, name)?),
+        };
+        let (tokenizer, trained) = match start.as_ref().or(kept) {
+            Some(directory) => (Tokenizer::from_file(&directory.join(TOKENIZER))?, None),
+            None => {
+                let vocabulary = train_vocabulary(settings, &text)?;
+                let bytes = vocabulary.json.as_bytes();
+                let tokenizer = Tokenizer::from_bytes(bytes, Path::new(TOKENIZER))?;
+                (tokenizer, Some(vocabulary))
             }
+        };
+        Ok(Self {
+            text,
+            validation,
+            start,
+            tokenizer,
+            trained,
+            _embedded: embedded,
         })
+    }
+
+    /// The model and its weights: those to go on from, with a new head where there is none, or random ones.
+    fn model(&self, settings: &Pretrain, device: &Device) -> Result<(MaskedLm, Params)> {
+        let rng = &mut ChaCha8Rng::seed_from_u64(settings.seed);
+        let Some(start) = &self.start else {
+            let model = MaskedLm::new(settings.model.config(self.tokenizer.vocab_size()))?;
+            let params = model.init(rng, DType::F32, device)?;
+            return Ok((model, params));
+        };
+        let (config, encoder) =
+            opened::encoder(start, &self.tokenizer, settings.max_tokens, device)?;
+        let model = MaskedLm::new(config)?;
+        let head = match load_masked_lm_head(start, DType::F32, device)? {
+            Some(head) => head,
+            None => model.init_head(rng, DType::F32, device)?,
+        };
+        Ok((model, encoder.overlaid(&head)))
+    }
+
+    fn write_vocabulary(&self, root: &Path, lowercase: bool, positions: usize) -> Result<()> {
+        match (&self.trained, &self.start) {
+            (Some(vocabulary), _) => write_tokenizer(root, vocabulary, lowercase, positions),
+            (None, Some(start)) => copy_tokenizer(start, root),
+            (None, None) => Ok(()),
+        }
     }
 }
 
@@ -246,39 +219,6 @@ fn train_vocabulary(settings: &Pretrain, text: &[PathBuf]) -> Result<Vocabulary>
     Ok(vocabulary)
 }
 
-/// The model of a directory with its weights, and with a new head where it has none.
-fn load(
-    directory: &Path,
-    settings: &Pretrain,
-    tokenizer: &Tokenizer,
-    device: &Device,
-) -> Result<(MaskedLm, Params)> {
-    let (config, encoder) = load_bert(directory, DType::F32, device)?;
-    ensure!(
-        tokenizer.vocab_size() <= config.vocab_size,
-        "the tokenizer of {} has {} tokens, its model has embeddings for {}",
-        shown(directory),
-        tokenizer.vocab_size(),
-        config.vocab_size
-    );
-    ensure!(
-        settings.max_tokens <= config.max_position_embeddings,
-        "`max_tokens` is {}, the model of {} has {} positions",
-        settings.max_tokens,
-        shown(directory),
-        config.max_position_embeddings
-    );
-    let model = MaskedLm::new(config)?;
-    let head = match load_masked_lm_head(directory, DType::F32, device)? {
-        Some(head) => head,
-        None => {
-            let rng = &mut ChaCha8Rng::seed_from_u64(settings.seed);
-            model.init_head(rng, DType::F32, device)?
-        }
-    };
-    Ok((model, encoder.overlaid(&head)))
-}
-
 /// The text as passages.
 struct Lines {
     train: Vec<Passage>,
@@ -287,17 +227,13 @@ struct Lines {
 
 impl Lines {
     /// Reads every line once; a passage that comes again is left out, and no passage is on both sides.
-    fn read(
-        settings: &Pretrain,
-        (text, validation): (&[PathBuf], &[PathBuf]),
-        tokenizer: &Tokenizer,
-    ) -> Result<Self> {
+    fn read(settings: &Pretrain, sources: &Sources) -> Result<Self> {
         let mut seen = HashSet::new();
         let mut read = |files: &[PathBuf]| -> Result<Vec<Passage>> {
             let mut passages = Vec::new();
             for file in files {
                 for_each_line(file, |line| {
-                    for passage in tokenizer.passages(line, settings.max_tokens)? {
+                    for passage in sources.tokenizer.passages(line, settings.max_tokens)? {
                         if !passage.words.is_empty() && seen.insert(passage.ids.clone()) {
                             passages.push(passage);
                         }
@@ -307,8 +243,8 @@ impl Lines {
             }
             Ok(passages)
         };
-        let mut validation = read(validation)?;
-        let mut train = read(text)?;
+        let mut validation = read(&sources.validation)?;
+        let mut train = read(&sources.text)?;
         if validation.is_empty() {
             let (held_out, rest) = hold_out(train.len(), settings.held_out, settings.seed);
             let pick = |indices: Vec<usize>| -> Vec<Passage> {

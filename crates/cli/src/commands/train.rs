@@ -44,7 +44,11 @@ pub(super) fn run(args: &TrainArgs) -> Result<()> {
             .clone()
             .unwrap_or_else(|| free_directory(args.recipe.as_deref(), "default")),
         resume: args.resume,
-        earlier: Earlier::replaced_if(args.overwrite),
+        earlier: if args.overwrite {
+            Earlier::Overwrite
+        } else {
+            Earlier::Refuse
+        },
     };
     with_case(&recipe, &args.common, job)
 }
