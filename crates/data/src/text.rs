@@ -14,6 +14,7 @@ mod plain;
 mod scheme;
 mod spans;
 mod tokenize;
+mod transitions;
 mod vocabulary;
 mod words;
 
@@ -27,5 +28,6 @@ pub use plain::for_each_line;
 pub use scheme::LabelScheme;
 pub use spans::{parse_spans, read_spans};
 pub use tokenize::{Encoded, IGNORE_INDEX, Tokenizer, Window};
+pub use transitions::Transitions;
 pub use vocabulary::{Vocabulary, WordCounts};
 pub use words::{Word, split_words};

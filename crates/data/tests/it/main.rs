@@ -21,6 +21,7 @@ mod scheme;
 mod spans;
 mod split;
 mod tokenize;
+mod transitions;
 mod unlabelled;
 
 use std::{error::Error as _, path::Path};
