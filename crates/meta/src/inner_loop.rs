@@ -85,7 +85,7 @@ pub fn unprepared<E>(_: &Params<Value>) -> std::result::Result<Prepared, E> {
 pub struct Adapted {
     /// All parameters: the fast weights, and the start where nothing adapts.
     pub fast: Params,
-    /// The support loss before each step and after the last.
+    /// The support loss before each step.
     pub support_losses: Vec<f64>,
 }
 
@@ -149,7 +149,7 @@ pub fn adapt<E: Into<LossError>>(
     let start = slow.overlaid(&prepared.start.tensors());
     let (mut theta, rest) = start.split(&inner.adapt)?;
     let rest = rest.constants().overlaid(&prepared.fixed);
-    let mut support_losses = Vec::with_capacity(inner.steps + 1);
+    let mut support_losses = Vec::with_capacity(inner.steps);
     for step in 0..inner.steps {
         let fast = theta.variables();
         let loss = evaluate(&support, &rest.overlaid(&fast))?;
@@ -157,8 +157,6 @@ pub fn adapt<E: Into<LossError>>(
         let gradient = grad_params(&loss, &fast, Order::First)?;
         theta = inner.descend(&theta, &gradient, step)?;
     }
-    let last = evaluate(&support, &rest.overlaid(&theta.constants()))?;
-    support_losses.push(finite(&last, "support loss", inner.steps)?);
     Ok(Adapted {
         fast: start.overlaid(&theta),
         support_losses,

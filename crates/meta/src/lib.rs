@@ -66,6 +66,9 @@ pub use inner_loop::{
 pub use meta_step::{MetaGradient, meta_gradient};
 pub use metrics::{EntityCounts, Interval, bootstrap, mean_interval};
 pub use optimizer::{AdamW, AdamWState, Schedule, clip_norm};
-pub use prototypes::{nearest_prototype, prototype_logits, prototypes};
+pub use prototypes::{
+    class_means, nearest_neighbor_logits, nearest_prototype, prototype_head, prototype_logits,
+    prototypes,
+};
 pub use train::{Event, OuterLoop, Surroundings, TrainState, train};
 pub use workers::Workers;

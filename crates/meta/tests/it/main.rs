@@ -13,6 +13,7 @@ mod memory;
 mod metrics;
 mod optimizer;
 mod outer;
+mod proto_maml;
 mod prototypes;
 mod recursion;
 mod sinusoid;
