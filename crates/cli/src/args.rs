@@ -230,7 +230,7 @@ pub enum Format {
     Jsonl,
     /// `word tag` lines in BIO, a blank line after each sentence
     Conll,
-    /// The text with its entities in brackets, coloured unless NO_COLOR is set
+    /// The text with its entities in brackets, coloured unless `NO_COLOR` is set
     Pretty,
 }
 

@@ -159,14 +159,13 @@ impl Sources {
             "" => None,
             name => Some(backbone(&paths, name)?),
         };
-        let (tokenizer, trained) = match start.as_ref().or(kept) {
-            Some(directory) => (Tokenizer::from_file(&directory.join(TOKENIZER))?, None),
-            None => {
-                let vocabulary = train_vocabulary(settings, &text)?;
-                let bytes = vocabulary.json.as_bytes();
-                let tokenizer = Tokenizer::from_bytes(bytes, Path::new(TOKENIZER))?;
-                (tokenizer, Some(vocabulary))
-            }
+        let (tokenizer, trained) = if let Some(directory) = start.as_ref().or(kept) {
+            (Tokenizer::from_file(&directory.join(TOKENIZER))?, None)
+        } else {
+            let vocabulary = train_vocabulary(settings, &text)?;
+            let bytes = vocabulary.json.as_bytes();
+            let tokenizer = Tokenizer::from_bytes(bytes, Path::new(TOKENIZER))?;
+            (tokenizer, Some(vocabulary))
         };
         Ok(Self {
             text,

@@ -20,12 +20,13 @@ fn with_sentences() -> Dir {
         let names = ["Ada", "Bob", "Eve", "Dan", "Fay"];
         let towns = ["Oslo", "Rome", "Kyiv", "Bonn"];
         let pair = |at: usize| (names[at % 5], towns[at / 5 % 4], at / 20);
-        (from..from + n)
+        let lines: Vec<String> = (from..from + n)
             .map(|at| {
                 let (name, town, more) = pair(at);
                 format!("{name} B-person\nNo{more} I-person\nflew O\nto O\n{town} B-town\n. O\n\n")
             })
-            .collect()
+            .collect();
+        lines.concat()
     };
     dir.file("train.txt", sentences(0, 60));
     dir.file("dev.txt", sentences(60, 20));

@@ -135,10 +135,10 @@ fn a_bad_file_is_told_what_is_wrong_and_where() {
 
 #[test]
 fn classes_are_split_and_repeated_texts_count_once() {
-    let rows: String = (0..12)
+    let rows: Vec<String> = (0..12)
         .map(|row| format!("t{},c{}\n", row / 2, row / 4))
         .collect();
-    let set = parse(&format!("text,label\n{rows}"));
+    let set = parse(&format!("text,label\n{}", rows.concat()));
     let once = set.without_duplicates();
     assert_eq!((set.texts.len(), once.texts.len()), (12, 6));
     let parts = once.split(1, 1, 7).unwrap();

@@ -75,7 +75,9 @@ impl Report {
         };
         let types = corpus.types.iter().enumerate().map(|(label, name)| {
             let mut sum = EntityCounts::default();
-            sentences.iter().for_each(|counts| sum += counts[label]);
+            for counts in &sentences {
+                sum += counts[label];
+            }
             line(name, sum)
         });
         let interval = bootstrap(&sentences, RESAMPLES, seed, |sample| total(sample).f1());
