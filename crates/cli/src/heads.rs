@@ -1,68 +1,126 @@
-//! The start of a head for new entity types.
+//! The starts of heads: learned for other labels, or to be made from the support set.
 //!
-//! Deliberately not here: what the head goes on to learn.
+//! Deliberately not here: what a head goes on to learn, and the mathematics of prototypes.
 
-use anyhow::Result;
-use candle_core::{DType, Device, Tensor};
-use metashot_autograd::Params;
+use anyhow::{Result, ensure};
+use candle_core::{Device, Tensor};
+use metashot_autograd::{Params, Value};
 use metashot_data::text::{LabelSet, Role};
-use metashot_models::TokenClassifier;
 
-/// A head that was learned for other types, or for the classes of episodes.
-pub(crate) struct LearnedHead {
-    /// What its rows stand for.
-    pub(crate) labels: LabelSet,
-    /// Its parameters.
-    pub(crate) params: Params,
+/// The names of the weight and the bias of a head.
+pub(crate) fn head_names(head: &str) -> [String; 2] {
+    ["weight", "bias"].map(|part| format!("{head}.{part}"))
 }
 
-/// The head that adapting to the types of `labels` starts from: each label has the mean of the learned rows that play
-/// its part, outside, begin or inside, and without any it starts at zero.
+/// A head that was learned for other labels, as one for `labels`: each of them starts as the mean of the learned rows that
+/// play its part, outside, begin or inside.
 ///
 /// The classes of an episode are in random order, so no learned row belongs to a class of its own; their mean treats all
 /// new types alike, however many there are.
 ///
 /// # Shapes
-/// - `classifier.weight` of the result: `(labels, hidden)`
+/// - `{head}.weight` of the result: `(labels, hidden)`
 ///
 /// # Errors
 /// When the learned head does not have the shape that its labels say.
-pub(crate) fn start_head(
-    learned: Option<&LearnedHead>,
+pub(crate) fn refit_head(
+    head: &str,
+    learned: &LabelSet,
     labels: &LabelSet,
+    params: &Params<Value>,
+) -> Result<Params<Value>> {
+    let n_learned = learned.roles.len();
+    let mut shares = Vec::with_capacity(labels.roles.len() * n_learned);
+    for &role in &labels.roles {
+        let models = models(learned, role);
+        let share = 1.0 / models.len().max(1) as f64;
+        shares.extend((0..n_learned).map(|row| if models.contains(&row) { share } else { 0.0 }));
+    }
+    let mut fitted = Params::new();
+    for name in head_names(head) {
+        let rows = params.get(&name)?;
+        ensure!(
+            rows.dims()[0] == n_learned,
+            "`{name}` has {} rows, its labels are {n_learned}",
+            rows.dims()[0]
+        );
+        // A product with a matrix of shares: its gradient is exact to any order like any product's.
+        let shares = Tensor::from_slice(&shares, (labels.roles.len(), n_learned), rows.device())?;
+        let shares = Value::constant(shares.to_dtype(rows.dtype())?);
+        let value = match rows.dims() {
+            [n] => shares.matmul(&rows.reshape(&[*n, 1])?)?,
+            _ => shares.matmul(rows)?,
+        };
+        let value = match rows.dims() {
+            [_] => value.reshape(&[labels.roles.len()])?,
+            _ => value,
+        };
+        fitted.insert(name, value);
+    }
+    Ok(fitted)
+}
+
+/// A head for `n_labels` labels that are all alike: zero.
+///
+/// # Errors
+/// When a tensor cannot be made.
+pub(crate) fn zero_head(
+    head: &str,
+    n_labels: usize,
     hidden: usize,
     device: &Device,
 ) -> Result<Params> {
-    let mut head = Params::new();
-    for (part, width) in [("weight", hidden), ("bias", 1)] {
-        let name = format!("{}.{part}", TokenClassifier::HEAD);
-        let rows: Vec<Vec<f32>> = match learned {
-            None => Vec::new(),
-            Some(learned) => learned
-                .params
-                .get(&name)?
-                .reshape((learned.labels.roles.len(), width))?
-                .to_dtype(DType::F32)?
-                .to_vec2()?,
-        };
-        let mut numbers = Vec::with_capacity(labels.roles.len() * width);
-        for &role in &labels.roles {
-            let models = learned.map_or(Vec::new(), |learned| models(&learned.labels, role));
-            let column = |at: usize| {
-                let sum: f64 = models.iter().map(|&row| f64::from(rows[row][at])).sum();
-                (sum / models.len().max(1) as f64) as f32
-            };
-            numbers.extend((0..width).map(column));
+    let [weight, bias] = head_names(head);
+    let zeros = |dims: &[usize]| Tensor::zeros(dims, candle_core::DType::F32, device);
+    Ok(Params::from_iter([
+        (weight, zeros(&[n_labels, hidden])?),
+        (bias, zeros(&[n_labels])?),
+    ]))
+}
+
+/// The rows of each class.
+pub(crate) fn rows_by_class(targets: &[i64], n_classes: usize) -> Vec<Vec<usize>> {
+    let mut rows = vec![Vec::new(); n_classes];
+    for (row, &target) in targets.iter().enumerate() {
+        let class = usize::try_from(target).ok();
+        if let Some(rows) = class.and_then(|class| rows.get_mut(class)) {
+            rows.push(row);
         }
-        let tensor = Tensor::from_vec(numbers, (labels.roles.len(), width), device)?;
-        let tensor = if part == "bias" {
-            tensor.squeeze(1)?
-        } else {
-            tensor
-        };
-        head.insert(name, tensor);
     }
-    Ok(head)
+    rows
+}
+
+/// The words that stand for each label: those that have it; else all words of its type's entities; else, for a type
+/// without entities and for the outside of sentences that are nothing but entities, all words.
+pub(crate) fn rows_by_label(targets: &[i64], labels: &LabelSet) -> Vec<Vec<usize>> {
+    let own = rows_by_class(targets, labels.roles.len());
+    let of_kind = |kind: usize| -> Vec<usize> {
+        let same = |&label: &usize| labels.roles[label].kind() == Some(kind);
+        let mut rows: Vec<usize> = (0..own.len())
+            .filter(same)
+            .flat_map(|label| own[label].clone())
+            .collect();
+        rows.sort_unstable();
+        rows
+    };
+    let stand_in = |role: &Role| {
+        let rows = role.kind().map_or(Vec::new(), of_kind);
+        if rows.is_empty() {
+            (0..targets.len())
+                .filter(|&row| targets[row] >= 0)
+                .collect()
+        } else {
+            rows
+        }
+    };
+    let rows = own.iter().zip(&labels.roles).map(|(rows, role)| {
+        if rows.is_empty() {
+            stand_in(role)
+        } else {
+            rows.clone()
+        }
+    });
+    rows.collect()
 }
 
 /// The labels that play a part: of a scheme that does not tell begin from inside, those of all words of entities.
@@ -105,19 +163,12 @@ mod tests {
         let numbers: Vec<f32> = (0..n).map(|row| (1 << row) as f32).collect();
         let bias = Tensor::new(&numbers[..], &Device::Cpu).unwrap();
         let params = Params::from_iter([
-            (
-                "classifier.weight".to_owned(),
-                bias.reshape((n, 1)).unwrap(),
-            ),
-            ("classifier.bias".to_owned(), bias),
+            ("head.weight".to_owned(), bias.reshape((n, 1)).unwrap()),
+            ("head.bias".to_owned(), bias),
         ]);
-        let learned = LearnedHead {
-            labels: from,
-            params,
-        };
-        let head = start_head(Some(&learned), &labels(new, 3), 1, &Device::Cpu).unwrap();
-        for name in ["classifier.weight", "classifier.bias"] {
-            let found = head.get(name).unwrap().flatten_all().unwrap();
+        let head = refit_head("head", &from, &labels(new, 3), &params.constants()).unwrap();
+        for name in ["head.weight", "head.bias"] {
+            let found = head.get(name).unwrap().tensor().flatten_all().unwrap();
             assert_eq!(found.to_vec1::<f32>().unwrap(), expected, "{name}");
         }
     }
@@ -133,10 +184,29 @@ mod tests {
     }
 
     #[test]
-    fn without_a_learned_head_it_starts_at_zero() {
-        let head = start_head(None, &labels(LabelScheme::Bio, 1), 2, &Device::Cpu).unwrap();
-        let weight = head.get("classifier.weight").unwrap();
-        assert_eq!(weight.to_vec2::<f32>().unwrap(), [[0.0; 2]; 3]);
-        assert_eq!(head.get("classifier.bias").unwrap().dims(), [3]);
+    fn a_head_that_its_labels_do_not_fit_is_refused() {
+        let params = zero_head("head", 3, 2, &Device::Cpu).unwrap();
+        let labels = labels(LabelScheme::Bio, 2);
+        let error = refit_head("head", &labels, &labels, &params.constants()).unwrap_err();
+        assert_eq!(
+            error.to_string(),
+            "`head.weight` has 3 rows, its labels are 5"
+        );
+    }
+
+    #[test]
+    fn every_label_has_words_that_stand_for_it() {
+        let rows = |targets: &[i64]| rows_by_label(targets, &labels(LabelScheme::Bio, 2));
+        // O, B-0, I-0, B-1, I-1: the second type has no word inside.
+        assert_eq!(
+            rows(&[0, 1, 2, 2, 3, 0]),
+            [vec![0, 5], vec![1], vec![2, 3], vec![4], vec![4]]
+        );
+        assert_eq!(
+            rows(&[1, 1]),
+            [vec![0, 1], vec![0, 1], vec![0, 1], vec![0, 1], vec![0, 1]]
+        );
+        // IGNORE_INDEX is no word.
+        assert_eq!(rows(&[0, 3, -100])[3], [1]);
     }
 }

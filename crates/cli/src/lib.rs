@@ -11,6 +11,7 @@ mod device;
 mod embedded;
 pub mod failure;
 mod fit;
+mod heads;
 pub mod hub;
 mod learners;
 mod memory;

@@ -9,7 +9,7 @@ use sysinfo::{MemoryRefreshKind, RefreshKind, System};
 
 use crate::{
     cases::{Case, Half, Split},
-    learners::episode_seed,
+    learners::{HeadStart, episode_seed, loss},
     progress::say,
     recipe::{MemoryUse, Recipe},
 };
@@ -21,7 +21,7 @@ use crate::{
 pub(crate) fn choose<C: Case>(
     case: &C,
     recipe: &Recipe,
-    start: &Params,
+    (start, frozen): (&Params, Option<&C::Frozen>),
     inner: &InnerLoop,
     train: &Patterns,
     n_threads: usize,
@@ -35,11 +35,13 @@ pub(crate) fn choose<C: Case>(
     if inner.order == Order::First || inner.steps < 2 {
         return Ok(Memory::Flat);
     }
-    let task = case.task(Split::Train, episode_seed(recipe.seed, Split::Train), 0)?;
+    let seed = episode_seed(recipe.seed, Split::Train);
+    let task = case.task(Split::Train, seed, 0, frozen)?;
+    let head = HeadStart::of(recipe);
     let step = step_graph_bytes(
         start,
-        |params: &Params<Value>| case.prepare(&task, params, &inner.adapt),
-        |params: &Params<Value>| case.loss(&task, Half::Support, params),
+        |params: &Params<Value>| head.prepare(case, &task, params, &inner.adapt),
+        |params: &Params<Value>| loss(case, &task, Half::Support, params),
         &inner.adapt,
         train,
     )

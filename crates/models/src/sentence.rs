@@ -132,7 +132,15 @@ impl SentenceClassifier {
     }
 
     /// One vector for each sentence.
-    fn pool(&self, hidden: &Value, lengths: &[usize]) -> Result<Value> {
+    ///
+    /// # Shapes
+    /// - `hidden`: `(tokens, hidden)`
+    /// - `lengths`: tokens of each sentence
+    /// - result: `(sentences, hidden)`
+    ///
+    /// # Errors
+    /// When the shapes do not fit.
+    pub fn pool(&self, hidden: &Value, lengths: &[usize]) -> Result<Value> {
         let mut start = 0;
         let starts: Vec<usize> = lengths
             .iter()

@@ -1,14 +1,17 @@
-//! The worked cases: from files to tasks, losses and scores.
+//! The worked cases: from files to tasks, embeddings and scores.
 //!
-//! A case turns episodes into tensors and knows what counts as right. Deliberately not here: learning, which needs
-//! nothing of a case but its losses and is the same for all.
+//! A case turns episodes into tensors, embeds them, and knows what counts as right. Deliberately not here: learning,
+//! which needs nothing of a case but its embeddings and labels and is the same for all.
 
+mod encoder;
 mod ner;
 mod pictures;
 mod sentences;
 
 use anyhow::Result;
+use candle_core::Tensor;
 use metashot_autograd::{Params, Patterns, Value};
+use metashot_data::text::Transitions;
 use metashot_meta::{Prepared, unprepared};
 use rand_chacha::ChaCha8Rng;
 
@@ -38,21 +41,43 @@ pub enum Half {
     Query,
 }
 
+/// What the columns of logits stand for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Labels {
+    /// The labels that a head learns: those of a labelling scheme, or the classes.
+    Learned,
+    /// The classes alone, behind one for what is in none: entity types without begin and inside. The classes where each
+    /// example has one.
+    Classes,
+}
+
 /// What learning needs to know of a case.
 pub trait Case: Sync {
     /// The tensors of one episode.
     type Task: Send + Sync;
 
+    /// What is the same in all episodes, and computed once.
+    type Frozen: Sync;
+
+    /// The name of the linear head on the embeddings: what the names of its parameters start with.
+    const HEAD: &'static str;
+
     /// One line that says what the case works on.
     fn describe(&self) -> String;
 
-    /// The task of the episode `(seed, index)`.
+    /// The task of the episode `(seed, index)`, with what is `frozen` for parameters that it will be used with.
     ///
     /// # Errors
     /// When the episode cannot be drawn.
-    fn task(&self, split: Split, seed: u64, index: u64) -> Result<Self::Task>;
+    fn task(
+        &self,
+        split: Split,
+        seed: u64,
+        index: u64,
+        frozen: Option<&Self::Frozen>,
+    ) -> Result<Self::Task>;
 
-    /// The start before any meta-training.
+    /// The start before any meta-training, with a head.
     ///
     /// # Errors
     /// When weights cannot be read or made.
@@ -65,6 +90,13 @@ pub trait Case: Sync {
     fn other_starts(&self, seed: u64) -> Result<Vec<(String, Params)>> {
         let _ = seed;
         Ok(Vec::new())
+    }
+
+    /// What `params` compute of every example alike, as long as only parameters change that one of `changing` names;
+    /// `None` where that is nothing.
+    fn frozen(&self, params: &Params, changing: &[&Patterns]) -> Option<Self::Frozen> {
+        let _ = (params, changing);
+        None
     }
 
     /// What a task computes once, ahead of an inner loop in which `adapt` adapts.
@@ -81,26 +113,57 @@ pub trait Case: Sync {
         unprepared(params)
     }
 
-    /// The loss on one half of a task, with what was prepared for it among the parameters.
+    /// What the head reads of the examples of one half, with what was prepared for the task among the parameters.
+    ///
+    /// # Shapes
+    /// - result: `(rows, features)`; a row is a word, a sentence or a picture
     ///
     /// # Errors
     /// When the model does not fit its input.
-    fn loss(
+    fn embed(
         &self,
         task: &Self::Task,
         half: Half,
         params: &Params<Value>,
     ) -> metashot_models::Result<Value>;
 
-    /// How well the model with `params` predicts the query set.
-    ///
-    /// # Errors
-    /// When the model does not fit its input.
-    fn score(&self, task: &Self::Task, params: &Params) -> Result<Score>;
+    /// The label of each row.
+    fn targets<'a>(&self, task: &'a Self::Task, half: Half) -> &'a [i64];
 
-    /// How well the nearest prototype predicts the query set, with `params` as the embedding.
+    /// For each label the support rows that stand for it: those that have it or, where there are none, the nearest thing
+    /// to that.
+    fn rows(&self, task: &Self::Task, labels: Labels) -> Vec<Vec<usize>>;
+
+    /// A learned head as one for the labels of a task that has others; `None` where it fits as it is.
     ///
     /// # Errors
-    /// When the model does not fit its input.
-    fn score_prototypes(&self, task: &Self::Task, params: &Params) -> Result<Score>;
+    /// When the head does not have the shape that the case has learned it with.
+    fn fit_head(&self, task: &Self::Task, params: &Params<Value>) -> Result<Option<Params<Value>>> {
+        let _ = (task, params);
+        Ok(None)
+    }
+
+    /// How well the best predictions by these logits are on the query set.
+    ///
+    /// # Shapes
+    /// - `logits`: `(rows, labels)`
+    ///
+    /// # Errors
+    /// When the logits cannot be read.
+    fn score(&self, task: &Self::Task, logits: &Tensor, labels: Labels) -> Result<Score>;
+
+    /// How the classes of rows follow one another, where rows are a sequence.
+    fn transitions(&self) -> Option<&Transitions> {
+        None
+    }
+
+    /// As [`Case::score`], for the best sequence by the logits of [`Labels::Classes`] and [`Case::transitions`] to the
+    /// power `tau`.
+    ///
+    /// # Errors
+    /// When the case has no sequences.
+    fn score_sequence(&self, task: &Self::Task, logits: &Tensor, tau: f64) -> Result<Score> {
+        let _ = (task, logits, tau);
+        anyhow::bail!("examples are no sequence here, so there are no steps to weigh")
+    }
 }

@@ -3,20 +3,25 @@
 //! Deliberately not here: reading and sampling, which `metashot-data` does, and the encoder.
 
 use anyhow::{Context, Result, ensure};
-use candle_core::{D, DType, Device, Tensor};
-use metashot_autograd::{Params, Patterns, Value, ops::cross_entropy};
+use candle_core::{DType, Device, Tensor};
+use metashot_autograd::{Params, Patterns, Value};
 use metashot_data::{
     ClassSplit, disjoint,
     text::{
-        Corpus, Encoded, LabelScheme, NerEpisode, NerSampler, NerShape, Span, Tokenizer, read_bio,
+        Corpus, Encoded, LabelScheme, LabelSet, NerEpisode, NerSampler, NerShape, Span, Tokenizer,
+        Transitions, read_bio,
     },
 };
-use metashot_meta::{Prepared, nearest_prototype, prototypes};
-use metashot_models::{Bert, BertConfig, TokenBatch, TokenClassifier};
+use metashot_meta::Prepared;
+use metashot_models::{BertConfig, TokenBatch, TokenClassifier};
 use rand_chacha::{ChaCha8Rng, rand_core::SeedableRng};
 
-use super::{Case, Half, Split};
+use super::{
+    Case, Half, Labels, Split,
+    encoder::{FrozenLayers, Halves},
+};
 use crate::{
+    heads::{refit_head, rows_by_label},
     recipe::{Episodes, Ner, Paths},
     score::Score,
     starts::{Start, Starts},
@@ -29,6 +34,9 @@ pub struct NerCase {
     start: Option<Params>,
     others: Vec<(String, Option<Params>)>,
     scheme: LabelScheme,
+    /// The labels of the episodes that are trained on.
+    labels: LabelSet,
+    transitions: Transitions,
     device: Device,
     train: Part,
     validation: Part,
@@ -44,20 +52,19 @@ struct Part {
 
 /// The tensors of one episode.
 pub struct NerTask {
-    /// The rows of the word table that its sentences read; their tokens are numbered by them.
-    words: Tensor,
-    support: Sentences,
-    query: Sentences,
-    n_types: usize,
+    tokens: Halves,
+    support: Words,
+    query: Words,
+    /// The labels of the scheme for the episode's types.
+    labels: LabelSet,
 }
 
-/// Sentences one after another, with their labels.
-struct Sentences {
-    batch: TokenBatch,
-    /// One for each token.
+/// The words of a half.
+struct Words {
+    /// The label of each.
     targets: Vec<i64>,
-    /// The rows of first sub-words, one for each word.
-    word_rows: Tensor,
+    /// The token that each begins with.
+    tokens: Tensor,
     /// For each sentence how many words it has and its entities.
     gold: Vec<(usize, Vec<Span>)>,
 }
@@ -100,7 +107,7 @@ impl NerCase {
         let backbone = &starts.backbone;
         let tokenizer = Tokenizer::from_file(&backbone.join("tokenizer.json"))?;
         let scheme = LabelScheme::from(ner.scheme);
-        let n_labels = scheme.n_labels(episodes.n_way);
+        let labels = labels(scheme, episodes.n_way);
         let config = BertConfig::read(&backbone.join("config.json"))?;
         check_vocabulary(backbone, &tokenizer, &config)?;
         ensure!(
@@ -119,7 +126,8 @@ impl NerCase {
             Part::new(corpus, &tokenizer, ner.max_tokens, shape)
                 .with_context(|| format!("the {name} sentences do not make these episodes"))
         };
-        let model = TokenClassifier::new(config, n_labels)?;
+        let model = TokenClassifier::new(config, labels.roles.len())?;
+        let transitions = Transitions::estimate(&train.sentences);
         let load = |start: &Start| starts.load(start, &model, &device);
         let named = |(name, start): &(String, Start)| Ok((name.clone(), load(start)?));
         Ok(Self {
@@ -127,6 +135,8 @@ impl NerCase {
             others: starts.others.iter().map(named).collect::<Result<_>>()?,
             model,
             scheme,
+            labels,
+            transitions,
             device,
             train: part(train, episodes.n_query, "training")?,
             validation: part(validation, episodes.test_n_query, "validation")?,
@@ -153,50 +163,69 @@ impl NerCase {
         }
     }
 
-    fn sentences(&self, part: &Part, episode: &NerEpisode, picked: &[usize]) -> Result<Sentences> {
-        let (mut targets, mut word_rows, mut gold) = (Vec::new(), Vec::new(), Vec::new());
+    /// The tokens and the words of some sentences, with the entities of an episode's types.
+    fn words(
+        &self,
+        part: &Part,
+        episode: &NerEpisode,
+        picked: &[usize],
+    ) -> Result<(TokenBatch, Words)> {
+        let (mut targets, mut tokens, mut gold) = (Vec::new(), Vec::new(), Vec::new());
+        let mut first_token = 0;
         for &index in picked {
             let (sentence, encoded) = (&part.corpus.sentences[index], &part.encoded[index]);
             let spans = episode.spans(sentence);
-            let first_row = targets.len();
-            word_rows.extend(
-                encoded
-                    .word_positions()
-                    .into_iter()
-                    .map(|row| (first_row + row) as u32),
-            );
-            targets.extend(encoded.align(&self.scheme.encode(&spans, sentence.words.len())));
-            gold.push((sentence.words.len(), spans));
+            let n_words = sentence.words.len();
+            let positions = encoded.word_positions();
+            tokens.extend(positions.iter().map(|at| (first_token + at) as u32));
+            first_token += encoded.ids.len();
+            let labels = self.scheme.encode(&spans, n_words);
+            targets.extend(labels.iter().map(|&label| label as i64));
+            gold.push((n_words, spans));
         }
         let batch =
             TokenBatch::from_sequences(picked.iter().map(|&index| &part.encoded[index].ids));
-        let word_rows = Tensor::new(word_rows, &self.device)?;
-        Ok(Sentences {
-            batch,
+        let tokens = Tensor::new(tokens, &self.device)?;
+        let words = Words {
             targets,
-            word_rows,
+            tokens,
             gold,
-        })
+        };
+        Ok((batch, words))
     }
+}
 
-    /// Scores one label for each word.
-    fn compare(scheme: LabelScheme, sentences: &Sentences, labels: &[u32]) -> Score {
+impl Words {
+    /// Scores the entities that `find` makes of the rows of each sentence.
+    ///
+    /// # Shapes
+    /// - `logits`: `(words, labels)`
+    fn score(&self, logits: &Tensor, find: impl Fn(&[f32]) -> Result<Vec<Span>>) -> Result<Score> {
+        let n_labels = logits.dims2()?.1;
+        let log_probs = Value::constant(logits.clone()).log_softmax()?;
+        let log_probs: Vec<f32> = log_probs.tensor().flatten_all()?.to_vec1()?;
         let mut score = Score::entities();
         let mut start = 0;
-        for (n_words, gold) in &sentences.gold {
-            let labels: Vec<usize> = labels[start..start + n_words]
-                .iter()
-                .map(|&label| label as usize)
-                .collect();
-            start += n_words;
-            score.add_entities(gold, &scheme.decode(&labels));
+        for (n_words, gold) in &self.gold {
+            let end = start + n_words * n_labels;
+            score.add_entities(gold, &find(&log_probs[start..end])?);
+            start = end;
         }
-        score
+        Ok(score)
     }
+}
+
+/// The labels of a scheme for so many types, which are known by number.
+fn labels(scheme: LabelScheme, n_types: usize) -> LabelSet {
+    let types: Vec<String> = (0..n_types).map(|kind| kind.to_string()).collect();
+    LabelSet::new(scheme, &types)
 }
 
 impl Case for NerCase {
     type Task = NerTask;
+    type Frozen = FrozenLayers;
+
+    const HEAD: &'static str = TokenClassifier::HEAD;
 
     fn describe(&self) -> String {
         let part = |part: &Part| {
@@ -214,17 +243,23 @@ impl Case for NerCase {
         )
     }
 
-    fn task(&self, split: Split, seed: u64, index: u64) -> Result<NerTask> {
+    fn task(
+        &self,
+        split: Split,
+        seed: u64,
+        index: u64,
+        frozen: Option<&FrozenLayers>,
+    ) -> Result<NerTask> {
         let part = self.part(split);
         let episode = part.sampler.episode(seed, index)?;
-        let mut support = self.sentences(part, &episode, &episode.support)?;
-        let mut query = self.sentences(part, &episode, &episode.query)?;
-        let words = TokenBatch::renumber(&mut [&mut support.batch, &mut query.batch]);
+        let (support_tokens, support) = self.words(part, &episode, &episode.support)?;
+        let (query_tokens, query) = self.words(part, &episode, &episode.query)?;
+        let bert = &self.model.bert;
         Ok(NerTask {
-            words: Tensor::new(words, &self.device)?,
+            tokens: Halves::new(bert, support_tokens, query_tokens, frozen, &self.device)?,
             support,
             query,
-            n_types: episode.types.len(),
+            labels: labels(self.scheme, episode.types.len()),
         })
     }
 
@@ -240,107 +275,90 @@ impl Case for NerCase {
         self.others.iter().map(weights).collect()
     }
 
+    fn frozen(&self, params: &Params, changing: &[&Patterns]) -> Option<FrozenLayers> {
+        FrozenLayers::new(&self.model.bert, params, changing)
+    }
+
     fn prepare(
         &self,
         task: &NerTask,
         params: &Params<Value>,
         adapt: &Patterns,
     ) -> metashot_models::Result<Prepared> {
-        let mut prepared = Prepared::default();
-        let words = params.get(Bert::WORDS)?.rows(&task.words)?;
-        prepared.start.insert(Bert::WORDS, words);
-        if let Some(layer) = self.model.bert.first_adapting_layer(adapt) {
-            let params = params.overlaid(&prepared.start);
-            let batch = &task.support.batch;
-            let embedded = self.model.bert.embed(&params, batch)?;
-            let hidden = self
-                .model
-                .bert
-                .layers(&params, &embedded, &batch.lengths, 0..layer)?;
-            prepared.fixed.insert(support_input(layer), hidden);
-        }
-        Ok(prepared)
+        task.tokens.prepare(&self.model.bert, params, adapt)
     }
 
-    fn loss(
+    fn embed(
         &self,
         task: &NerTask,
         half: Half,
         params: &Params<Value>,
     ) -> metashot_models::Result<Value> {
-        let sentences = match half {
-            Half::Support => &task.support,
-            Half::Query => &task.query,
-        };
-        let n_layers = self.model.bert.config.num_hidden_layers;
-        let prepared = (0..=n_layers).find_map(|layer| {
-            let hidden = params.get(&support_input(layer)).ok()?;
-            Some((layer, hidden))
-        });
-        let logits = match (half, prepared) {
-            (Half::Support, Some((layer, hidden))) => {
-                let lengths = &sentences.batch.lengths;
-                self.model.forward_from(layer, params, hidden, lengths)?
+        let hidden = task.tokens.hidden(&self.model.bert, half, params)?;
+        Ok(hidden.rows(&task.half(half).tokens)?)
+    }
+
+    fn targets<'a>(&self, task: &'a NerTask, half: Half) -> &'a [i64] {
+        &task.half(half).targets
+    }
+
+    fn rows(&self, task: &NerTask, labels: Labels) -> Vec<Vec<usize>> {
+        match labels {
+            Labels::Learned => rows_by_label(&task.support.targets, &task.labels),
+            Labels::Classes => {
+                let io = task.classes();
+                let class = |&label: &i64| {
+                    let kind = task.labels.roles[label as usize].kind();
+                    kind.map_or(0, |kind| kind as i64 + 1)
+                };
+                let targets: Vec<i64> = task.support.targets.iter().map(class).collect();
+                rows_by_label(&targets, &io)
             }
-            _ => self.model.forward(params, &sentences.batch)?,
+        }
+    }
+
+    fn fit_head(&self, task: &NerTask, params: &Params<Value>) -> Result<Option<Params<Value>>> {
+        if task.labels.roles.len() == self.labels.roles.len() {
+            return Ok(None);
+        }
+        refit_head(Self::HEAD, &self.labels, &task.labels, params).map(Some)
+    }
+
+    fn score(&self, task: &NerTask, logits: &Tensor, labels: Labels) -> Result<Score> {
+        let classes = task.classes();
+        let labels = match labels {
+            Labels::Learned => &task.labels,
+            Labels::Classes => &classes,
         };
-        Ok(cross_entropy(&logits, &sentences.targets)?)
+        task.query
+            .score(logits, |row| Ok(labels.spans(&labels.decode(row))))
     }
 
-    fn score(&self, task: &NerTask, params: &Params) -> Result<Score> {
-        let params = task.read(params)?;
-        let logits = self.model.forward(&params, &task.query.batch)?;
-        let labels = logits
-            .tensor()
-            .index_select(&task.query.word_rows, 0)?
-            .argmax(D::Minus1)?
-            .to_vec1()?;
-        Ok(Self::compare(self.scheme, &task.query, &labels))
+    fn transitions(&self) -> Option<&Transitions> {
+        Some(&self.transitions)
     }
 
-    fn score_prototypes(&self, task: &NerTask, params: &Params) -> Result<Score> {
-        // One prototype a type and one for all else: inside and begin of a type are one class here.
-        let scheme = LabelScheme::Io;
-        let params = task.read(params)?;
-        let embed = |sentences: &Sentences| -> Result<Value> {
-            Ok(self
-                .model
-                .bert
-                .forward(&params, &sentences.batch)?
-                .rows(&sentences.word_rows)?)
+    fn score_sequence(&self, task: &NerTask, logits: &Tensor, tau: f64) -> Result<Score> {
+        let classes = task.classes();
+        let find = |row: &[f32]| {
+            let labels = self.transitions.decode(row, classes.types.len(), tau)?;
+            Ok(classes.spans(&labels))
         };
-        let labels: Vec<i64> = task
-            .support
-            .gold
-            .iter()
-            .flat_map(|(n_words, spans)| scheme.encode(spans, *n_words))
-            .map(|label| label as i64)
-            .collect();
-        let centres = prototypes(
-            &embed(&task.support)?,
-            &labels,
-            scheme.n_labels(task.n_types),
-        )?;
-        let nearest = nearest_prototype(&embed(&task.query)?, &centres)?;
-        Ok(Self::compare(scheme, &task.query, &nearest))
+        task.query.score(logits, find)
     }
-}
-
-/// The name under which a layer's input on the support set is prepared.
-fn support_input(layer: usize) -> String {
-    format!("support.input.{layer}")
 }
 
 impl NerTask {
-    /// The parameters with the word table that the task's tokens are numbered by, which fast weights have already.
-    fn read(&self, params: &Params) -> Result<Params<Value>> {
-        let mut params = params.constants();
-        let table = params.get(Bert::WORDS)?;
-        if table.dims()[0] != self.words.elem_count() {
-            let words = table.rows(&self.words)?;
-            params.insert(Bert::WORDS, words);
+    fn half(&self, half: Half) -> &Words {
+        match half {
+            Half::Support => &self.support,
+            Half::Query => &self.query,
         }
-        Ok(params)
+    }
+
+    /// One label for each type, begin and inside alike.
+    fn classes(&self) -> LabelSet {
+        LabelSet::new(LabelScheme::Io, &self.labels.types)
     }
 }
 

@@ -4,7 +4,7 @@
 
 use anyhow::{Context, Result};
 use candle_core::{D, DType, Device, Tensor};
-use metashot_autograd::{Params, Value, ops::cross_entropy};
+use metashot_autograd::{Params, Value};
 use metashot_data::{
     ClassSampler, ClassShape, ClassSplit, disjoint,
     image::{
@@ -12,12 +12,12 @@ use metashot_data::{
         rotated_name,
     },
 };
-use metashot_meta::{nearest_prototype, prototypes};
 use metashot_models::Conv4;
 use rand_chacha::ChaCha8Rng;
 
-use super::{Case, Half, Split};
+use super::{Case, Half, Labels, Split};
 use crate::{
+    heads::rows_by_class,
     recipe::{Episodes, Paths, Pictures},
     score::Score,
 };
@@ -162,6 +162,9 @@ impl PictureCase {
 
 impl Case for PictureCase {
     type Task = PictureTask;
+    type Frozen = ();
+
+    const HEAD: &'static str = "head";
 
     fn describe(&self) -> String {
         format!(
@@ -172,7 +175,13 @@ impl Case for PictureCase {
         )
     }
 
-    fn task(&self, split: Split, seed: u64, index: u64) -> Result<PictureTask> {
+    fn task(
+        &self,
+        split: Split,
+        seed: u64,
+        index: u64,
+        _frozen: Option<&()>,
+    ) -> Result<PictureTask> {
         let part = match split {
             Split::Train => &self.train,
             Split::Validation => &self.validation,
@@ -190,39 +199,35 @@ impl Case for PictureCase {
         Ok(self.model.init(rng, DType::F32, &self.device)?)
     }
 
-    fn loss(
+    fn embed(
         &self,
         task: &PictureTask,
         half: Half,
         params: &Params<Value>,
     ) -> metashot_models::Result<Value> {
-        let set = match half {
-            Half::Support => &task.support,
-            Half::Query => &task.query,
-        };
-        let logits = self
-            .model
-            .forward(params, &Value::constant(set.pictures.clone()))?;
-        Ok(cross_entropy(&logits, &set.labels)?)
+        let pictures = Value::constant(task.half(half).pictures.clone());
+        self.model.embed(params, &pictures)
     }
 
-    fn score(&self, task: &PictureTask, params: &Params) -> Result<Score> {
-        let logits = self.model.forward(
-            &params.constants(),
-            &Value::constant(task.query.pictures.clone()),
-        )?;
-        let predicted: Vec<u32> = logits.tensor().argmax(D::Minus1)?.to_vec1()?;
-        Ok(Score::accuracy(&predicted, &task.query.labels))
+    fn targets<'a>(&self, task: &'a PictureTask, half: Half) -> &'a [i64] {
+        &task.half(half).labels
     }
 
-    fn score_prototypes(&self, task: &PictureTask, params: &Params) -> Result<Score> {
-        let params = params.constants();
-        let embed = |set: &Labelled| {
-            self.model
-                .embed(&params, &Value::constant(set.pictures.clone()))
-        };
-        let centres = prototypes(&embed(&task.support)?, &task.support.labels, task.n_way)?;
-        let predicted = nearest_prototype(&embed(&task.query)?, &centres)?;
+    fn rows(&self, task: &PictureTask, _labels: Labels) -> Vec<Vec<usize>> {
+        rows_by_class(&task.support.labels, task.n_way)
+    }
+
+    fn score(&self, task: &PictureTask, logits: &Tensor, _labels: Labels) -> Result<Score> {
+        let predicted: Vec<u32> = logits.argmax(D::Minus1)?.to_vec1()?;
         Ok(Score::accuracy(&predicted, &task.query.labels))
+    }
+}
+
+impl PictureTask {
+    fn half(&self, half: Half) -> &Labelled {
+        match half {
+            Half::Support => &self.support,
+            Half::Query => &self.query,
+        }
     }
 }

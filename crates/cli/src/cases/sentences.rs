@@ -6,20 +6,24 @@ use std::path::Path;
 
 use anyhow::{Context, Result, ensure};
 use candle_core::{D, DType, Device, Tensor};
-use metashot_autograd::{Params, Patterns, Value, ops::cross_entropy};
+use metashot_autograd::{Params, Patterns, Value};
 use metashot_data::{
     ClassSampler, ClassShape, disjoint,
     text::{Columns, LabelledSet, Tokenizer, read_labelled},
 };
-use metashot_meta::{Prepared, nearest_prototype, prototypes};
+use metashot_meta::Prepared;
 use metashot_models::{
-    Bert, BertConfig, Pooling, SentenceClassifier, TokenBatch,
+    Bert, BertConfig, Pooling, SentenceClassifier, TokenBatch, TokenClassifier,
     checkpoint::{conform, load_bert},
 };
 use rand_chacha::ChaCha8Rng;
 
-use super::{Case, Half, Split};
+use super::{
+    Case, Half, Labels, Split,
+    encoder::{FrozenLayers, Halves},
+};
 use crate::{
+    heads::rows_by_class,
     recipe::{Episodes, Paths, PoolingKind, Sentences},
     score::Score,
     tagger::check_vocabulary,
@@ -47,21 +51,11 @@ struct Part {
 
 /// The tensors of one episode.
 pub struct SentenceTask {
-    /// The rows of the word table that its texts read; their tokens are numbered by them.
-    words: Tensor,
-    support: Labelled,
-    query: Labelled,
+    texts: Halves,
+    support_labels: Vec<i64>,
+    query_labels: Vec<i64>,
     n_way: usize,
 }
-
-/// Texts and their labels.
-struct Labelled {
-    batch: TokenBatch,
-    labels: Vec<i64>,
-}
-
-/// The name under which the hidden states of the support set below the layers that adapt are prepared.
-const LOWER: &str = "support.lower";
 
 impl SentenceCase {
     /// Reads the files of a recipe. `backbone` and `weights` are local directories in Hugging Face layout: the sizes and the
@@ -169,32 +163,19 @@ impl Part {
         })
     }
 
-    fn labelled(&self, picked: &[(usize, usize)]) -> Labelled {
+    fn batch(&self, picked: &[(usize, usize)]) -> TokenBatch {
         let texts = || picked.iter().map(|&(text, _)| &self.encoded[text]);
         let mut batch = TokenBatch::from_sequences(texts().map(|(ids, _)| ids));
         batch.type_ids = texts().flat_map(|(_, types)| types).copied().collect();
-        Labelled {
-            batch,
-            labels: picked.iter().map(|&(_, label)| label as i64).collect(),
-        }
-    }
-}
-
-impl SentenceTask {
-    /// The parameters with the word table that the task's tokens are numbered by, which fast weights have already.
-    fn read(&self, params: &Params) -> Result<Params<Value>> {
-        let mut params = params.constants();
-        let table = params.get(Bert::WORDS)?;
-        if table.dims()[0] != self.words.elem_count() {
-            let words = table.rows(&self.words)?;
-            params.insert(Bert::WORDS, words);
-        }
-        Ok(params)
+        batch
     }
 }
 
 impl Case for SentenceCase {
     type Task = SentenceTask;
+    type Frozen = FrozenLayers;
+
+    const HEAD: &'static str = TokenClassifier::HEAD;
 
     fn describe(&self) -> String {
         let part = |part: &Part| {
@@ -213,20 +194,26 @@ impl Case for SentenceCase {
         )
     }
 
-    fn task(&self, split: Split, seed: u64, index: u64) -> Result<SentenceTask> {
+    fn task(
+        &self,
+        split: Split,
+        seed: u64,
+        index: u64,
+        frozen: Option<&FrozenLayers>,
+    ) -> Result<SentenceTask> {
         let part = match split {
             Split::Train => &self.train,
             Split::Validation => &self.validation,
             Split::Test => &self.test,
         };
         let episode = part.sampler.episode(seed, index);
-        let mut support = part.labelled(&episode.support);
-        let mut query = part.labelled(&episode.query);
-        let words = TokenBatch::renumber(&mut [&mut support.batch, &mut query.batch]);
+        let [support, query] = [&episode.support, &episode.query].map(|half| part.batch(half));
+        let labels =
+            |half: &[(usize, usize)]| half.iter().map(|&(_, label)| label as i64).collect();
         Ok(SentenceTask {
-            words: Tensor::new(words, &self.device)?,
-            support,
-            query,
+            texts: Halves::new(&self.model.bert, support, query, frozen, &self.device)?,
+            support_labels: labels(&episode.support),
+            query_labels: labels(&episode.query),
             n_way: episode.classes.len(),
         })
     }
@@ -240,64 +227,42 @@ impl Case for SentenceCase {
         })
     }
 
+    fn frozen(&self, params: &Params, changing: &[&Patterns]) -> Option<FrozenLayers> {
+        FrozenLayers::new(&self.model.bert, params, changing)
+    }
+
     fn prepare(
         &self,
         task: &SentenceTask,
         params: &Params<Value>,
         adapt: &Patterns,
     ) -> metashot_models::Result<Prepared> {
-        let mut prepared = Prepared::default();
-        let words = params.get(Bert::WORDS)?.rows(&task.words)?;
-        prepared.start.insert(Bert::WORDS, words);
-        if let Some(layer) = self.model.bert.first_adapting_layer(adapt) {
-            let params = params.overlaid(&prepared.start);
-            let batch = &task.support.batch;
-            let embedded = self.model.bert.embed(&params, batch)?;
-            let lower = self
-                .model
-                .bert
-                .layers(&params, &embedded, &batch.lengths, 0..layer)?;
-            prepared.fixed.insert(format!("{LOWER}.{layer}"), lower);
-        }
-        Ok(prepared)
+        task.texts.prepare(&self.model.bert, params, adapt)
     }
 
-    fn loss(
+    fn embed(
         &self,
         task: &SentenceTask,
         half: Half,
         params: &Params<Value>,
     ) -> metashot_models::Result<Value> {
-        let set = match half {
-            Half::Support => &task.support,
-            Half::Query => &task.query,
-        };
-        let n_layers = self.model.bert.config.num_hidden_layers;
-        let lower = (0..=n_layers).find_map(|layer| {
-            let hidden = params.get(&format!("{LOWER}.{layer}")).ok()?;
-            Some((layer, hidden))
-        });
-        let logits = match (half, lower) {
-            (Half::Support, Some((layer, hidden))) => {
-                self.model
-                    .forward_from(layer, params, hidden, &set.batch.lengths)?
-            }
-            _ => self.model.forward(params, &set.batch)?,
-        };
-        Ok(cross_entropy(&logits, &set.labels)?)
+        let hidden = task.texts.hidden(&self.model.bert, half, params)?;
+        self.model.pool(&hidden, task.texts.lengths(half))
     }
 
-    fn score(&self, task: &SentenceTask, params: &Params) -> Result<Score> {
-        let logits = self.model.forward(&task.read(params)?, &task.query.batch)?;
-        let predicted: Vec<u32> = logits.tensor().argmax(D::Minus1)?.to_vec1()?;
-        Ok(Score::accuracy(&predicted, &task.query.labels))
+    fn targets<'a>(&self, task: &'a SentenceTask, half: Half) -> &'a [i64] {
+        match half {
+            Half::Support => &task.support_labels,
+            Half::Query => &task.query_labels,
+        }
     }
 
-    fn score_prototypes(&self, task: &SentenceTask, params: &Params) -> Result<Score> {
-        let params = task.read(params)?;
-        let embed = |set: &Labelled| self.model.embed(&params, &set.batch);
-        let centres = prototypes(&embed(&task.support)?, &task.support.labels, task.n_way)?;
-        let predicted = nearest_prototype(&embed(&task.query)?, &centres)?;
-        Ok(Score::accuracy(&predicted, &task.query.labels))
+    fn rows(&self, task: &SentenceTask, _labels: Labels) -> Vec<Vec<usize>> {
+        rows_by_class(&task.support_labels, task.n_way)
+    }
+
+    fn score(&self, task: &SentenceTask, logits: &Tensor, _labels: Labels) -> Result<Score> {
+        let predicted: Vec<u32> = logits.argmax(D::Minus1)?.to_vec1()?;
+        Ok(Score::accuracy(&predicted, &task.query_labels))
     }
 }

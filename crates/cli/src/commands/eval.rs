@@ -10,11 +10,12 @@ use rand_chacha::{ChaCha8Rng, rand_core::SeedableRng};
 
 use super::{
     print,
-    session::{Job, compare, with_case},
+    session::{Job, with_case},
 };
 use crate::{
     args::EvalArgs,
     cases::Case,
+    learners::{HeadStart, compare},
     recipe::Recipe,
     run_dir::{config_path, load_best},
 };
@@ -40,7 +41,7 @@ impl Job for Evaluate {
     fn run<C: Case>(self, case: &C, recipe: &Recipe, workers: &Workers) -> Result<()> {
         let learned = load_best(&self.root)?;
         let start = case.init(&mut ChaCha8Rng::seed_from_u64(recipe.seed))?;
-        for (name, tensor) in start.iter() {
+        for (name, tensor) in HeadStart::of(recipe).slow::<C>(&start).iter() {
             let found = learned
                 .get(name)
                 .with_context(|| format!("`{}` does not fit", self.root.display()))?;

@@ -1,24 +1,20 @@
-//! What `train` and `eval` have in common: opening a case and comparing learners on it.
+//! What `train` and `eval` have in common: opening a case.
 //!
 //! Deliberately not here: training.
 
 use std::path::{Path, PathBuf};
 
-use anyhow::{Context, Result};
-use metashot_autograd::Params;
+use anyhow::Result;
 use metashot_meta::Workers;
 use tempfile::TempDir;
 
 use crate::{
     args::Common,
-    cases::{Case, NerCase, PictureCase, SentenceCase, Split},
+    cases::{Case, NerCase, PictureCase, SentenceCase},
     device, embedded,
     hub::{Hub, Progress as Fetched, resolve_model},
-    learners::{Episodes, Learner, choose_fine_tuning, evaluate, meta_learner},
     progress::{Progress, say},
     recipe::{Init, Paths, Recipe},
-    report::{Results, Row},
-    score::summarize,
     starts::Starts,
 };
 
@@ -117,78 +113,6 @@ pub(super) fn fetch(model: &str, revision: Option<&str>) -> Result<PathBuf> {
         }
     };
     Ok(resolve_model(&hub, model, revision, &mut show)?)
-}
-
-/// Compares the meta-learned start with the baselines on the test episodes.
-pub(super) fn compare<C: Case>(
-    case: &C,
-    recipe: &Recipe,
-    workers: &Workers,
-    (start, learned): (&Params, &Params),
-    train_minutes: Option<f64>,
-) -> Result<Results> {
-    let baselines = |name: &str, start: &Params| -> Result<[(String, Learner); 2]> {
-        let (lr, steps, score) = choose_fine_tuning(case, start, recipe, workers)?;
-        say(&format!(
-            "{name}fine-tuning does best on the validation classes with {steps} steps of {lr}: {:.2}",
-            score * 100.0
-        ));
-        Ok([
-            (
-                format!("{name}fine-tuning, {steps} steps of {lr}"),
-                Learner::fine_tune(lr, steps),
-            ),
-            (format!("{name}prototypes"), Learner::Prototypes),
-        ])
-    };
-    let others = case.other_starts(recipe.seed)?;
-    let mut learners = vec![
-        ("meta-learned".to_owned(), meta_learner(recipe), learned),
-        (
-            "meta-learned, no adaptation".to_owned(),
-            Learner::none(),
-            learned,
-        ),
-    ];
-    let from = |start| move |(name, learner)| (name, learner, start);
-    learners.extend(baselines("", start)?.map(from(start)));
-    learners.push((
-        "meta-learned, prototypes".to_owned(),
-        Learner::Prototypes,
-        learned,
-    ));
-    for (name, start) in &others {
-        learners.extend(baselines(&format!("{name}, "), start)?.map(from(start)));
-    }
-    let n_episodes = recipe.evaluation.test_episodes;
-    let episodes = Episodes {
-        split: Split::Test,
-        count: n_episodes as u64,
-        seed: recipe.seed,
-    };
-    let mut rows = Vec::with_capacity(learners.len());
-    for (name, learner, start) in learners {
-        let scores = evaluate(case, &learner, start, episodes, workers, Some("testing"))
-            .with_context(|| format!("the test of `{name}` failed"))?;
-        rows.push(Row::new(name, summarize(&scores, recipe.seed)));
-    }
-    let shape = &recipe.episodes;
-    let (metric, shots) = if recipe.ner.is_some() {
-        let shots = format!("{}~{}", shape.k_shot, 2 * shape.k_shot);
-        ("micro F1", shots)
-    } else {
-        ("accuracy", shape.k_shot.to_string())
-    };
-    Ok(Results {
-        metric,
-        episodes: format!("{}-way {shots}-shot", shape.n_way),
-        n_episodes,
-        seed: recipe.seed,
-        version: env!("CARGO_PKG_VERSION"),
-        threads: workers.n_threads(),
-        train_minutes,
-        rows,
-    })
 }
 
 /// The first of `runs/NAME-1`, `runs/NAME-2` and so on that is not there yet, by the name of the recipe if there is one.

@@ -14,12 +14,14 @@ use serde_json::json;
 
 use super::{
     print,
-    session::{Job, compare, free_directory, shown, with_case},
+    session::{Job, free_directory, shown, with_case},
 };
 use crate::{
     args::TrainArgs,
     cases::{Case, Half, Split},
-    learners::{Episodes, episode_seed, evaluate, meta_learner, training_loop},
+    learners::{
+        Episodes, HeadStart, Learner, compare, episode_seed, evaluate, loss, training_loop,
+    },
     memory,
     progress::{Progress, say},
     recipe::Recipe,
@@ -63,12 +65,12 @@ impl Job for Train {
     fn run<C: Case>(self, case: &C, recipe: &Recipe, workers: &Workers) -> Result<()> {
         let start = case.init(&mut ChaCha8Rng::seed_from_u64(recipe.seed))?;
         let outer = outer_loop(recipe);
+        let slow = HeadStart::of(recipe).slow::<C>(&start);
         // A pattern that matches nothing must be known before anything is written.
         start
             .split(&training_loop(recipe).adapt)
             .context("`inner.adapt` does not fit the model")?;
-        start
-            .split(&outer.train)
+        slow.split(&outer.train)
             .context("`outer.train` does not fit the model")?;
         let saved = if self.resume {
             load_state(&self.root)?
@@ -78,7 +80,7 @@ impl Job for Train {
         let (mut run, state) = if let Some(state) = saved {
             (RunDir::resume(&self.root, state.step)?, state)
         } else {
-            let state = TrainState::new(start.clone(), &outer)?;
+            let state = TrainState::new(slow, &outer)?;
             let earlier = if self.resume {
                 Earlier::Overwrite
             } else {
@@ -148,35 +150,38 @@ fn meta_train<C: Case>(
     progress: &mut Progress,
 ) -> Result<TrainState> {
     let mut inner = training_loop(recipe);
+    let head = HeadStart::of(recipe);
+    // What neither loop changes is computed once for the whole run.
+    let frozen = case.frozen(&state.params, &[&inner.adapt, &outer.train]);
+    let frozen = frozen.as_ref();
     inner.memory = memory::choose(
         case,
         recipe,
-        &state.params,
+        (&state.params, frozen),
         &inner,
         &outer.train,
         workers.n_threads(),
     )?;
-    let learner = meta_learner(recipe);
+    let learner = Learner::of(recipe);
     let n_tasks = recipe.outer.tasks_per_step as u64;
     let seed = episode_seed(recipe.seed, Split::Train);
-    let validation = Episodes {
-        split: Split::Validation,
-        count: recipe.evaluation.validation_episodes as u64,
-        seed: recipe.seed,
-    };
+    let validation = Episodes::validation(recipe);
     let first = state.step;
     let started = std::time::Instant::now();
     let surroundings = Surroundings {
-        prepare: |task: &C::Task, params: &Params<Value>| case.prepare(task, params, &inner.adapt),
-        support: |task: &C::Task, params: &Params<Value>| case.loss(task, Half::Support, params),
-        query: |task: &C::Task, params: &Params<Value>| case.loss(task, Half::Query, params),
+        prepare: |task: &C::Task, params: &Params<Value>| {
+            head.prepare(case, task, params, &inner.adapt)
+        },
+        support: |task: &C::Task, params: &Params<Value>| loss(case, task, Half::Support, params),
+        query: |task: &C::Task, params: &Params<Value>| loss(case, task, Half::Query, params),
         tasks: |step: u64| -> Result<Vec<C::Task>, LossError> {
             Ok(workers.map(n_tasks, |task| {
-                case.task(Split::Train, seed, step * n_tasks + task)
+                case.task(Split::Train, seed, step * n_tasks + task, frozen)
             })?)
         },
         validate: |params: &Params| -> Result<f64, LossError> {
-            let scores = evaluate(case, &learner, params, validation, workers, None)?;
+            let start = (params, frozen);
+            let scores = evaluate(case, &learner, start, validation, workers, None)?;
             Ok(summarize(&scores, recipe.seed).value)
         },
         observe: |event: Event<'_>| -> Result<(), LossError> {

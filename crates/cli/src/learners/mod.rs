@@ -1,59 +1,205 @@
-//! The meta-learned start and the baselines, on the very same episodes.
+//! How a task is learned from a start: every learner on the very same episodes.
 //!
-//! Deliberately not here: their mathematics, which is in `metashot-meta`.
+//! Deliberately not here: their mathematics, which is in `metashot-meta`, and which of them a table has (`table`).
 
-use anyhow::{Context, Result};
-use metashot_autograd::{Order, Params, Patterns, Value};
-use metashot_meta::{InnerLoop, Memory, Workers, adapt};
+mod choose;
+mod table;
+
+use anyhow::{Context, Result, ensure};
+use candle_core::Tensor;
+use metashot_autograd::{
+    Order, Params, Patterns, Value,
+    ops::{cross_entropy, linear},
+};
+use metashot_meta::{
+    InnerLoop, Memory, Prepared, Workers, adapt, class_means, nearest_neighbor_logits,
+    prototype_head,
+};
+
+pub(crate) use table::compare;
 
 use crate::{
-    cases::{Case, Half, Split},
+    cases::{Case, Half, Labels, Split},
+    heads::head_names,
     progress::Progress,
-    recipe::{MetaOrder, Recipe},
-    score::{Score, summarize},
+    recipe::{Head, MetaOrder, Recipe},
+    score::Score,
 };
 
 /// How a task is learned from a start.
 #[derive(Clone, Debug)]
 pub(crate) enum Learner {
-    /// Gradient descent on the support set.
-    Descend(InnerLoop),
-    /// The nearest class mean of the start's embeddings.
-    Prototypes,
+    /// Gradient descent on the support set, by no step or more, with a head to start from.
+    Descend(InnerLoop, HeadStart),
+    /// Each query example has the class of its nearest neighbour in the support set.
+    Nearest,
+    /// The best sequence by the distances to nearest neighbours and the steps of the training classes to this power.
+    Structured(f64),
+}
+
+/// Where the head of a task starts.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(crate) enum HeadStart {
+    /// It is part of the start.
+    Learned,
+    /// The support set's prototypes, with this factor on distances.
+    Prototypes(f64),
+}
+
+impl HeadStart {
+    /// That of a recipe.
+    pub(crate) fn of(recipe: &Recipe) -> Self {
+        match recipe.inner.head {
+            Head::Learned => Self::Learned,
+            Head::Prototypes => Self::Prototypes(recipe.inner.prototype_scale),
+        }
+    }
+
+    /// The part of a start that is learned: without a head where each task makes its own.
+    pub(crate) fn slow<C: Case>(self, start: &Params) -> Params {
+        let mut slow = start.clone();
+        if let Self::Prototypes(_) = self {
+            for name in head_names(C::HEAD) {
+                slow.remove(&name);
+            }
+        }
+        slow
+    }
+
+    /// What a task computes once, ahead of an inner loop in which `adapt` adapts, its head among it.
+    ///
+    /// # Errors
+    /// When the model does not fit its input.
+    pub(crate) fn prepare<C: Case>(
+        self,
+        case: &C,
+        task: &C::Task,
+        params: &Params<Value>,
+        adapt: &Patterns,
+    ) -> Result<Prepared> {
+        let mut prepared = case.prepare(task, params, adapt)?;
+        let head = match self {
+            Self::Learned => case.fit_head(task, params)?.unwrap_or_default(),
+            Self::Prototypes(scale) => {
+                let params = params.overlaid(&prepared.start).overlaid(&prepared.fixed);
+                let support = case.embed(task, Half::Support, &params)?;
+                let centres = class_means(&support, &case.rows(task, Labels::Learned))?;
+                head_names(C::HEAD)
+                    .into_iter()
+                    .zip(prototype_head(&centres, scale)?)
+                    .collect()
+            }
+        };
+        prepared.start = prepared.start.overlaid(&head);
+        Ok(prepared)
+    }
+}
+
+/// The logits of one half of a task.
+fn logits<C: Case>(case: &C, task: &C::Task, half: Half, params: &Params<Value>) -> Result<Value> {
+    let embedded = case.embed(task, half, params)?;
+    let [weight, bias] = head_names(C::HEAD);
+    Ok(linear(&embedded, params.get(&weight)?, params.get(&bias)?)?)
+}
+
+/// The loss on one half of a task, with what was prepared for it among the parameters.
+///
+/// # Errors
+/// When the model does not fit its input.
+pub(crate) fn loss<C: Case>(
+    case: &C,
+    task: &C::Task,
+    half: Half,
+    params: &Params<Value>,
+) -> Result<Value> {
+    let logits = logits(case, task, half, params)?;
+    Ok(cross_entropy(&logits, case.targets(task, half))?)
 }
 
 impl Learner {
     /// The start as it is.
     pub(crate) fn none() -> Self {
-        Self::Descend(InnerLoop::none())
+        Self::Descend(InnerLoop::none(), HeadStart::Learned)
     }
 
-    /// Fine-tuning of all parameters.
-    pub(crate) fn fine_tune(lr: f64, steps: usize) -> Self {
-        Self::Descend(InnerLoop {
+    /// The nearest class mean of the start's embeddings.
+    pub(crate) fn prototypes() -> Self {
+        Self::Descend(InnerLoop::none(), HeadStart::Prototypes(1.0))
+    }
+
+    /// Fine-tuning of the parameters that `adapt` names.
+    pub(crate) fn fine_tune(lr: f64, steps: usize, adapt: &Patterns) -> Self {
+        let inner = InnerLoop {
             steps,
             lr,
-            adapt: Patterns::all(),
+            adapt: adapt.clone(),
             order: Order::First,
             memory: Memory::Flat,
-        })
+        };
+        Self::Descend(inner, HeadStart::Learned)
+    }
+
+    /// The learner that a recipe's meta-learned start is used with.
+    pub(crate) fn of(recipe: &Recipe) -> Self {
+        let inner = InnerLoop {
+            steps: recipe.inner.test_steps,
+            order: Order::First,
+            ..training_loop(recipe)
+        };
+        Self::Descend(inner, HeadStart::of(recipe))
+    }
+
+    /// What adapting to a task changes.
+    fn changing(&self) -> Option<&Patterns> {
+        match self {
+            Self::Descend(inner, _) if inner.steps > 0 => Some(&inner.adapt),
+            _ => None,
+        }
+    }
+
+    /// Whether no part of the start changes, the head left out.
+    fn only_embeds(&self) -> bool {
+        self.changing().is_none()
     }
 
     /// Adapts to a task and scores the query set.
     ///
     /// # Errors
-    /// When the loss is not finite or the model does not fit its input.
+    /// When a number is not finite or the model does not fit its input.
     pub(crate) fn run<C: Case>(&self, case: &C, start: &Params, task: &C::Task) -> Result<Score> {
         match self {
-            Self::Prototypes => case.score_prototypes(task, start),
-            Self::Descend(inner) if inner.steps == 0 => case.score(task, start),
-            Self::Descend(inner) => {
-                let support = |params: &Params<Value>| case.loss(task, Half::Support, params);
-                let prepare = |params: &Params<Value>| case.prepare(task, params, &inner.adapt);
-                case.score(task, &adapt(start, prepare, support, inner)?.fast)
+            Self::Descend(inner, head) => {
+                let start = head.slow::<C>(start);
+                let prepare = |p: &Params<Value>| head.prepare(case, task, p, &inner.adapt);
+                let support = |p: &Params<Value>| loss(case, task, Half::Support, p);
+                let fast = adapt(&start, prepare, support, inner)?.fast.constants();
+                let logits = logits(case, task, Half::Query, &fast)?;
+                case.score(task, finite(logits.tensor())?, Labels::Learned)
             }
+            Self::Nearest => case.score(task, &nearest(case, start, task)?, Labels::Classes),
+            Self::Structured(tau) => case.score_sequence(task, &nearest(case, start, task)?, *tau),
         }
     }
+}
+
+/// Minus the squared distance of each query row to the nearest support row of each class.
+fn nearest<C: Case>(case: &C, start: &Params, task: &C::Task) -> Result<Tensor> {
+    let params = start.constants();
+    let prepared = case.prepare(task, &params, &Patterns::default())?;
+    let params = params.overlaid(&prepared.start).overlaid(&prepared.fixed);
+    let [support, query] = [Half::Support, Half::Query].map(|half| case.embed(task, half, &params));
+    let logits = nearest_neighbor_logits(&query?, &support?, &case.rows(task, Labels::Classes))?;
+    finite(&logits)?;
+    Ok(logits)
+}
+
+/// Numbers that something can be read off.
+fn finite(logits: &Tensor) -> Result<&Tensor> {
+    ensure!(
+        metashot_autograd::ops::all_finite(logits)?,
+        "the logits are not finite: adapting diverged; a smaller rate may help"
+    );
+    Ok(logits)
 }
 
 /// The inner loop of meta-training.
@@ -70,15 +216,6 @@ pub(crate) fn training_loop(recipe: &Recipe) -> InnerLoop {
         order,
         memory: Memory::Flat,
     }
-}
-
-/// The learner that the meta-learned start is used with.
-pub(crate) fn meta_learner(recipe: &Recipe) -> Learner {
-    Learner::Descend(InnerLoop {
-        steps: recipe.inner.test_steps,
-        order: Order::First,
-        ..training_loop(recipe)
-    })
 }
 
 /// The seed of a split's episodes: another one for each split.
@@ -103,14 +240,26 @@ pub(crate) struct Episodes {
     pub seed: u64,
 }
 
-/// The scores of a learner, in the order of the episodes.
+impl Episodes {
+    /// Those that settings are chosen on.
+    pub(crate) fn validation(recipe: &Recipe) -> Self {
+        Self {
+            split: Split::Validation,
+            count: recipe.evaluation.validation_episodes as u64,
+            seed: recipe.seed,
+        }
+    }
+}
+
+/// The scores of a learner, in the order of the episodes. `frozen` is what the start computes once, if that is known; it
+/// must not reach what the learner changes.
 ///
 /// # Errors
 /// The first episode's error, with its number.
 pub(crate) fn evaluate<C: Case>(
     case: &C,
     learner: &Learner,
-    start: &Params,
+    (start, frozen): (&Params, Option<&C::Frozen>),
     episodes: Episodes,
     workers: &Workers,
     progress: Option<&'static str>,
@@ -125,7 +274,10 @@ pub(crate) fn evaluate<C: Case>(
         let count = at_once.min(episodes.count - first);
         scores.extend(workers.map(count, |offset| {
             let index = first + offset;
-            let score = || learner.run(case, start, &case.task(episodes.split, seed, index)?);
+            let score = || {
+                let task = case.task(episodes.split, seed, index, frozen)?;
+                learner.run(case, start, &task)
+            };
             score().with_context(|| format!("episode {index} failed"))
         })?);
         if let Some(progress) = &mut progress {
@@ -133,44 +285,4 @@ pub(crate) fn evaluate<C: Case>(
         }
     }
     Ok(scores)
-}
-
-/// The learning rate and the number of steps with which fine-tuning does best on the validation classes.
-///
-/// # Errors
-/// When no setting gives finite losses.
-pub(crate) fn choose_fine_tuning<C: Case>(
-    case: &C,
-    start: &Params,
-    recipe: &Recipe,
-    workers: &Workers,
-) -> Result<(f64, usize, f64)> {
-    let episodes = Episodes {
-        split: Split::Validation,
-        count: recipe.evaluation.validation_episodes as u64,
-        seed: recipe.seed,
-    };
-    let mut best = None;
-    for &lr in &recipe.evaluation.finetune_lr {
-        for &steps in &recipe.evaluation.finetune_steps {
-            // A rate that diverges loses; it is no reason to stop.
-            let Ok(scores) = evaluate(
-                case,
-                &Learner::fine_tune(lr, steps),
-                start,
-                episodes,
-                workers,
-                None,
-            ) else {
-                continue;
-            };
-            let score = summarize(&scores, recipe.seed).value;
-            if best.is_none_or(|(_, _, best)| score > best) {
-                best = Some((lr, steps, score));
-            }
-        }
-    }
-    best.context(
-        "fine-tuning diverges with every rate of `evaluation.finetune_lr`; give it smaller ones",
-    )
 }

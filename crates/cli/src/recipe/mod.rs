@@ -286,11 +286,32 @@ pub struct Inner {
     pub lr: f64,
     /// Names of the parameters that adapt: dotted paths, `*` for any run of characters, `!` to take away.
     pub adapt: Vec<String>,
+    /// Where the head of a task starts.
+    #[serde(default)]
+    pub head: Head,
+    /// The factor on squared distances in a head that starts from prototypes.
+    #[serde(default = "one")]
+    pub prototype_scale: f64,
     /// Whether the meta-gradient goes through the inner gradients.
     pub order: MetaOrder,
     /// What is kept of a step until the exact meta-gradient comes back to it.
     #[serde(default)]
     pub memory: MemoryUse,
+}
+
+/// Where the head of a task starts.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, Serialize, clap::ValueEnum)]
+#[serde(rename_all = "lowercase")]
+pub enum Head {
+    /// It is learned with the rest of the start: MAML.
+    #[default]
+    Learned,
+    /// The prototypes of the support set, from which it may adapt: `ProtoMAML`, and prototypical networks with no step.
+    Prototypes,
+}
+
+fn one() -> f64 {
+    1.0
 }
 
 /// Whether the meta-gradient goes through the inner gradients.
@@ -352,9 +373,56 @@ pub struct Evaluation {
     pub finetune_lr: Vec<f64>,
     /// Numbers of steps that fine-tuning chooses from on the validation classes.
     pub finetune_steps: Vec<usize>,
+    /// Names of the parameters that fine-tuning changes, as in `inner.adapt`.
+    #[serde(default = "everything")]
+    pub finetune_adapt: Vec<String>,
+    /// Powers of the steps between classes that nearest neighbours with Viterbi choose from on the validation classes.
+    #[serde(default = "viterbi_tau")]
+    pub viterbi_tau: Vec<f64>,
+    /// The learners of the final table.
+    #[serde(default = "all_learners")]
+    pub learners: Vec<LearnerKind>,
     /// Starts beside `ner.init`, written in the same way, that the baselines are measured from as well.
     #[serde(default)]
     pub starts: Vec<Init>,
+}
+
+/// A learner of the final table.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum LearnerKind {
+    /// The meta-learned start, adapted as in training.
+    MetaLearned,
+    /// The meta-learned start as it is.
+    NoAdaptation,
+    /// Gradient descent from a start that was not meta-learned.
+    FineTuning,
+    /// The nearest class mean of a start's embeddings.
+    Prototypes,
+    /// The nearest neighbour by a start's embeddings (`NNShot`).
+    Nearest,
+    /// The same, and how entities follow one another in training (`StructShot`); for named entities.
+    Structured,
+}
+
+fn everything() -> Vec<String> {
+    vec!["*".into()]
+}
+
+fn viterbi_tau() -> Vec<f64> {
+    vec![0.01, 0.05, 0.2, 0.5, 1.0]
+}
+
+fn all_learners() -> Vec<LearnerKind> {
+    use LearnerKind::{FineTuning, MetaLearned, Nearest, NoAdaptation, Prototypes, Structured};
+    vec![
+        MetaLearned,
+        NoAdaptation,
+        FineTuning,
+        Prototypes,
+        Nearest,
+        Structured,
+    ]
 }
 
 impl Recipe {
@@ -445,7 +513,11 @@ impl Recipe {
         for (key, value) in positive {
             ensure!(value > 0, "`{key}` must be at least 1, found 0");
         }
-        let rates = [("inner.lr", self.inner.lr), ("outer.lr", self.outer.lr)];
+        let rates = [
+            ("inner.lr", self.inner.lr),
+            ("inner.prototype_scale", self.inner.prototype_scale),
+            ("outer.lr", self.outer.lr),
+        ];
         for (key, value) in rates.into_iter().chain(
             self.evaluation
                 .finetune_lr
@@ -460,7 +532,14 @@ impl Recipe {
         for (key, value) in [
             ("outer.weight_decay", self.outer.weight_decay),
             ("outer.clip_norm", self.outer.clip_norm),
-        ] {
+        ]
+        .into_iter()
+        .chain(
+            self.evaluation
+                .viterbi_tau
+                .iter()
+                .map(|&tau| ("evaluation.viterbi_tau", tau)),
+        ) {
             ensure!(
                 value.is_finite() && value >= 0.0,
                 "`{key}` must not be negative, found `{value}`"

@@ -6,7 +6,7 @@ use anyhow::{Context, Result, bail};
 use clap::Args;
 use toml::{Table, Value};
 
-use super::{DeviceKind, MemoryUse, MetaOrder};
+use super::{DeviceKind, Head, MemoryUse, MetaOrder};
 
 /// Flags that change one setting of a recipe each.
 #[derive(Args, Clone, Debug, Default)]
@@ -51,6 +51,9 @@ pub struct Overrides {
     /// Parameters that adapt: a pattern of names; repeatable
     #[arg(long, value_name = "PATTERN")]
     pub adapt: Vec<String>,
+    /// Where the head of a task starts
+    #[arg(long, value_enum)]
+    pub head: Option<Head>,
     /// Whether the meta-gradient goes through the inner gradients
     #[arg(long, value_enum)]
     pub order: Option<MetaOrder>,
@@ -111,6 +114,7 @@ impl Overrides {
                 "inner.adapt",
                 (!self.adapt.is_empty()).then(|| Value::from(self.adapt.clone())),
             ),
+            ("inner.head", self.head.map(Value::try_from).transpose()?),
             ("inner.order", self.order.map(Value::try_from).transpose()?),
             (
                 "inner.memory",

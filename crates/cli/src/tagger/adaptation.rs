@@ -4,18 +4,19 @@
 
 use std::path::Path;
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, ensure};
 use candle_core::Device;
 use metashot_autograd::{Params, Value, ops::cross_entropy};
 use metashot_data::text::{
     Corpus, IGNORE_INDEX, LabelScheme, LabelSet, OrphanInside, Sentence, Span, Window, parse_bio,
     parse_spans,
 };
-use metashot_meta::{Adapted, EntityCounts, Prepared, Workers, adapt};
+use metashot_meta::{EntityCounts, Prepared, Workers, adapt, class_means, prototype_head};
 use metashot_models::{TokenBatch, TokenClassifier};
 use serde::Serialize;
 
-use super::{Source, Tagger, head::start_head};
+use super::{Source, SourceHead, Tagger};
+use crate::heads::{head_names, refit_head, rows_by_label, zero_head};
 
 /// Labelled sentences to adapt to.
 pub(crate) struct Support {
@@ -172,9 +173,17 @@ impl Support {
 
     fn adapt_to(&self, sentences: &[usize], source: &Source, device: &Device) -> Result<Adapted> {
         let inner = source.descent.inner_loop();
-        let model = TokenClassifier::new(source.config.clone(), self.labels.roles.len())?;
-        let hidden = source.config.hidden_size;
-        let head = start_head(source.head.as_ref(), &self.labels, hidden, device)?;
+        let n_labels = self.labels.roles.len();
+        let model = TokenClassifier::new(source.config.clone(), n_labels)?;
+        let hidden_size = source.config.hidden_size;
+        let head = match &source.head {
+            SourceHead::Zero => zero_head(TokenClassifier::HEAD, n_labels, hidden_size, device)?,
+            SourceHead::Learned { labels, params } => {
+                let params = params.constants();
+                refit_head(TokenClassifier::HEAD, labels, &self.labels, &params)?.tensors()
+            }
+            SourceHead::Prototypes(_) => Params::new(),
+        };
         let start = source.encoder.overlaid(&head);
 
         let (mut ids, mut targets) = (Vec::new(), Vec::new());
@@ -195,10 +204,20 @@ impl Support {
             }
         }
         let batch = TokenBatch::from_sequences(ids);
-
         // What lies below the first layer that adapts is the same at every step.
         let n_fixed = model.bert.first_adapting_layer(&inner.adapt);
-        let prepare = |params: &Params<Value>| -> metashot_models::Result<Prepared> {
+        let n_layers = source.config.num_hidden_layers;
+        let hidden = |params: &Params<Value>| -> Result<Value> {
+            let bert = &model.bert;
+            Ok(match (n_fixed, params.get(LOWER)) {
+                (Some(layer), Ok(lower)) => {
+                    bert.layers(params, lower, &batch.lengths, layer..n_layers)?
+                }
+                _ => bert.forward(params, &batch)?,
+            })
+        };
+
+        let prepare = |params: &Params<Value>| -> Result<Prepared> {
             let mut prepared = Prepared::default();
             if let Some(layer) = n_fixed {
                 let embedded = model.bert.embed(params, &batch)?;
@@ -207,19 +226,42 @@ impl Support {
                     .layers(params, &embedded, &batch.lengths, 0..layer)?;
                 prepared.fixed.insert(LOWER, hidden);
             }
+            if let SourceHead::Prototypes(scale) = source.head {
+                let hidden = hidden(&params.overlaid(&prepared.fixed))?;
+                let centres = class_means(&hidden, &rows_by_label(&targets, &self.labels))?;
+                let head = prototype_head(&centres, scale)?;
+                for (name, value) in head_names(TokenClassifier::HEAD).into_iter().zip(head) {
+                    prepared.start.insert(name, value);
+                }
+            }
             Ok(prepared)
         };
-        let loss = |params: &Params<Value>| -> metashot_models::Result<Value> {
-            let logits = match n_fixed {
-                Some(layer) => {
-                    model.forward_from(layer, params, params.get(LOWER)?, &batch.lengths)?
-                }
-                None => model.forward(params, &batch)?,
-            };
+        let loss = |params: &Params<Value>| -> Result<Value> {
+            let logits = model.head().forward(params, &hidden(params)?)?;
             Ok(cross_entropy(&logits, &targets)?)
         };
-        adapt(&start, prepare, loss, &inner).context("adapting failed")
+        let adapted = adapt(&start, prepare, loss, &inner).context("adapting failed")?;
+        let after = loss(&adapted.fast.constants())?.to_f64()?;
+        ensure!(
+            after.is_finite(),
+            "the loss after {} steps of {} is not finite; a smaller `--inner-lr` may help",
+            inner.steps,
+            inner.lr
+        );
+        let losses = adapted.support_losses.into_iter().chain([after]);
+        Ok(Adapted {
+            fast: adapted.fast,
+            support_losses: losses.collect(),
+        })
     }
+}
+
+/// What adapting came to.
+pub(crate) struct Adapted {
+    /// The parameters of a tagger.
+    pub(crate) fast: Params,
+    /// The loss on the labelled sentences before each step and after the last.
+    pub(crate) support_losses: Vec<f64>,
 }
 
 /// The name under which the hidden states below the layers that adapt are kept.
@@ -272,9 +314,10 @@ impl CrossValidation {
                 support,
             } = row;
             let [precision, recall, f1] = [precision, recall, f1].map(|share| share * 100.0);
-            table += &format!(
+            let row = format!(
                 "{name:width$}  {precision:>9.2}  {recall:>6.2}  {f1:>8.2}  {support:>7}\n"
             );
+            table.push_str(&row);
         }
         table
     }

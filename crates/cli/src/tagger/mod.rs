@@ -5,7 +5,6 @@
 
 mod adaptation;
 mod directory;
-mod head;
 mod source;
 
 use std::{ops::Range, path::Path};
@@ -19,7 +18,7 @@ use metashot_models::{BertConfig, TokenBatch, TokenClassifier, checkpoint::load_
 
 pub(crate) use adaptation::Support;
 pub(crate) use directory::NewDirectory;
-pub(crate) use source::Source;
+pub(crate) use source::{Source, SourceHead};
 
 /// A token classifier with its tokenizer and the meaning of its labels.
 pub struct Tagger {

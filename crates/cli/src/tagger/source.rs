@@ -15,9 +15,10 @@ use metashot_models::{
 };
 use serde::Serialize;
 
-use super::{check_vocabulary, head::LearnedHead};
+use super::check_vocabulary;
 use crate::{
-    recipe::Recipe,
+    heads::head_names,
+    recipe::{Head, Recipe},
     run_dir::{best_path, load_best},
 };
 
@@ -31,12 +32,27 @@ pub(crate) struct Source {
     pub(crate) tokenizer: Tokenizer,
     /// The encoder's parameters.
     pub(crate) encoder: Params,
-    /// The head that it was learned with, if it was.
-    pub(crate) head: Option<LearnedHead>,
+    /// Where the head starts.
+    pub(crate) head: SourceHead,
     /// How entities become labels.
     pub(crate) scheme: LabelScheme,
     /// How it adapts.
     pub(crate) descent: Descent,
+}
+
+/// Where the head of a tagger for new types starts.
+pub(crate) enum SourceHead {
+    /// Nothing was learned: at zero.
+    Zero,
+    /// From one that was learned for other types, or for the classes of episodes.
+    Learned {
+        /// What its rows stand for.
+        labels: LabelSet,
+        /// Its parameters.
+        params: Params,
+    },
+    /// From the prototypes of the labelled sentences, with this factor on distances.
+    Prototypes(f64),
 }
 
 /// Gradient descent on the labelled sentences.
@@ -92,19 +108,23 @@ impl Source {
         let model = TokenClassifier::new(config.clone(), labels.roles.len())?;
         let params = load_best(run)
             .with_context(|| format!("`{}` has no learned start yet", run.display()))?;
-        conform(&best_path(run), &params, &model.shapes())?;
+        let has_head = recipe.inner.head == Head::Learned;
+        let mut shapes = model.shapes();
+        shapes.retain(|(name, _)| has_head || !is_of_head(name));
+        conform(&best_path(run), &params, &shapes)?;
         let params = params.to_dtype(DType::F32)?.to_device(device)?;
-        let (head, encoder) = split_head(params);
+        let (params, encoder) = split_head(params);
+        let head = match recipe.inner.head {
+            Head::Learned => SourceHead::Learned { labels, params },
+            Head::Prototypes => SourceHead::Prototypes(recipe.inner.prototype_scale),
+        };
         let tokenizer = open_tokenizer(&backbone, &config)?;
         Ok(Self {
             backbone,
             config,
             tokenizer,
             encoder,
-            head: Some(LearnedHead {
-                labels,
-                params: head,
-            }),
+            head,
             scheme,
             descent: Descent {
                 steps: recipe.inner.test_steps,
@@ -129,17 +149,11 @@ impl Source {
         let (encoder, head) = match config.labels().filter(|_| is_tagger) {
             Some(names) => {
                 let (_, params) = load_token_classifier(&dir, DType::F32, device)?;
-                let (head, encoder) = split_head(params);
+                let (params, encoder) = split_head(params);
                 let labels = LabelSet::from_names(&names, OrphanInside::Reject)?;
-                (
-                    encoder,
-                    Some(LearnedHead {
-                        labels,
-                        params: head,
-                    }),
-                )
+                (encoder, SourceHead::Learned { labels, params })
             }
-            None => (load_bert(&dir, DType::F32, device)?.1, None),
+            None => (load_bert(&dir, DType::F32, device)?.1, SourceHead::Zero),
         };
         let tokenizer = open_tokenizer(&dir, &config)?;
         Ok(Self {
@@ -166,10 +180,13 @@ fn open_tokenizer(dir: &Path, config: &BertConfig) -> Result<Tokenizer> {
 
 /// The parameters of the head, and the others.
 fn split_head(params: Params) -> (Params, Params) {
-    let is_head = |name: &str| {
-        let rest = name.strip_prefix(TokenClassifier::HEAD);
-        rest.is_some_and(|rest| rest.starts_with('.'))
-    };
-    let (head, encoder): (Vec<_>, Vec<_>) = params.into_iter().partition(|(name, _)| is_head(name));
+    let (head, encoder): (Vec<_>, Vec<_>) =
+        params.into_iter().partition(|(name, _)| is_of_head(name));
     (head.into_iter().collect(), encoder.into_iter().collect())
+}
+
+fn is_of_head(name: &str) -> bool {
+    head_names(TokenClassifier::HEAD)
+        .iter()
+        .any(|of_head| of_head == name)
 }

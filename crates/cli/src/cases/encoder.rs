@@ -1,0 +1,240 @@
+//! The two halves of an episode of texts on their way through a BERT, and the layers that are computed once.
+//!
+//! Deliberately not here: what is read off the hidden states.
+
+use std::{
+    collections::{HashMap, HashSet},
+    sync::{
+        RwLock,
+        atomic::{AtomicUsize, Ordering},
+    },
+};
+
+use candle_core::{Device, Tensor};
+use metashot_autograd::{Params, Patterns, Value};
+use metashot_meta::Prepared;
+use metashot_models::{Bert, Result, TokenBatch};
+
+use super::Half;
+
+/// The tokens of an episode's two halves.
+pub(super) struct Halves {
+    support: TokenBatch,
+    query: TokenBatch,
+    input: Input,
+}
+
+/// What the first layer to compute reads.
+enum Input {
+    /// Tokens, numbered by these rows of the word table.
+    Words(Tensor),
+    /// The hidden states below a layer, of the support and the query half.
+    Hidden {
+        layer: usize,
+        support: Value,
+        query: Value,
+    },
+}
+
+impl Halves {
+    pub(super) fn new(
+        bert: &Bert,
+        mut support: TokenBatch,
+        mut query: TokenBatch,
+        frozen: Option<&FrozenLayers>,
+        device: &Device,
+    ) -> Result<Self> {
+        let input = if let Some(frozen) = frozen {
+            Input::Hidden {
+                layer: frozen.layer,
+                support: frozen.hidden(bert, &support)?,
+                query: frozen.hidden(bert, &query)?,
+            }
+        } else {
+            let words = TokenBatch::renumber(&mut [&mut support, &mut query]);
+            Input::Words(Tensor::new(words, device)?)
+        };
+        Ok(Self {
+            support,
+            query,
+            input,
+        })
+    }
+
+    /// What a task computes once: the rows of the word table that it reads, and the support set's hidden states below
+    /// the first layer that adapts.
+    pub(super) fn prepare(
+        &self,
+        bert: &Bert,
+        params: &Params<Value>,
+        adapt: &Patterns,
+    ) -> Result<Prepared> {
+        let mut prepared = Prepared::default();
+        if let Input::Words(words) = &self.input {
+            let words = params.get(Bert::WORDS)?.rows(words)?;
+            prepared.start.insert(Bert::WORDS, words);
+        }
+        if let Some(layer) = bert.first_adapting_layer(adapt) {
+            let params = params.overlaid(&prepared.start);
+            let (from, input) = self.input(bert, Half::Support, &params)?;
+            // What is frozen may reach higher than what adapts.
+            if from < layer {
+                let lengths = &self.support.lengths;
+                let hidden = bert.layers(&params, &input, lengths, from..layer)?;
+                prepared.fixed.insert(support_input(layer), hidden);
+            }
+        }
+        Ok(prepared)
+    }
+
+    /// The last hidden states of the tokens of one half.
+    ///
+    /// # Shapes
+    /// - result: `(tokens, hidden)`
+    pub(super) fn hidden(&self, bert: &Bert, half: Half, params: &Params<Value>) -> Result<Value> {
+        let n_layers = bert.config.num_hidden_layers;
+        let prepared = (half == Half::Support)
+            .then(|| {
+                (0..=n_layers).find_map(|layer| {
+                    let hidden = params.get(&support_input(layer)).ok()?;
+                    Some((layer, hidden.clone()))
+                })
+            })
+            .flatten();
+        let (layer, input) = match prepared {
+            Some(prepared) => prepared,
+            None => self.input(bert, half, params)?,
+        };
+        bert.layers(params, &input, self.lengths(half), layer..n_layers)
+    }
+
+    /// How many tokens each sequence of a half has.
+    pub(super) fn lengths(&self, half: Half) -> &[usize] {
+        &self.batch(half).lengths
+    }
+
+    fn batch(&self, half: Half) -> &TokenBatch {
+        match half {
+            Half::Support => &self.support,
+            Half::Query => &self.query,
+        }
+    }
+
+    fn input(&self, bert: &Bert, half: Half, params: &Params<Value>) -> Result<(usize, Value)> {
+        Ok(match (&self.input, half) {
+            (Input::Hidden { layer, support, .. }, Half::Support) => (*layer, support.clone()),
+            (Input::Hidden { layer, query, .. }, Half::Query) => (*layer, query.clone()),
+            (Input::Words(_), half) => (0, bert.embed(params, self.batch(half))?),
+        })
+    }
+}
+
+/// The name under which a layer's input on the support set is prepared.
+fn support_input(layer: usize) -> String {
+    format!("support.input.{layer}")
+}
+
+/// The lowest layers of an encoder that does not change there: what they make of a sequence is computed once, however
+/// many episodes it stands in.
+pub struct FrozenLayers {
+    params: Params<Value>,
+    /// The first layer that may change.
+    layer: usize,
+    /// The hidden states of the sequences seen so far.
+    hidden: RwLock<HashMap<Sequence, Tensor>>,
+    /// Numbers held.
+    n_held: AtomicUsize,
+}
+
+/// Token ids and segments.
+type Sequence = (Vec<u32>, Vec<u32>);
+
+/// Numbers that are held at most: 2 GiB of `f32`. What comes later is computed each time.
+const MOST_HELD: usize = 1 << 29;
+
+impl FrozenLayers {
+    /// The layers of `params` below the first that one of `changing` names; `None` where the embeddings change.
+    pub(super) fn new(bert: &Bert, params: &Params, changing: &[&Patterns]) -> Option<Self> {
+        let mut layer = bert.config.num_hidden_layers;
+        for patterns in changing {
+            layer = layer.min(bert.first_adapting_layer(patterns)?);
+        }
+        Some(Self {
+            params: params.constants(),
+            layer,
+            hidden: RwLock::default(),
+            n_held: AtomicUsize::new(0),
+        })
+    }
+
+    /// The hidden states of a batch below the first layer that may change, without a graph.
+    fn hidden(&self, bert: &Bert, batch: &TokenBatch) -> Result<Value> {
+        let sequences = sequences(batch);
+        let mut missing = TokenBatch::default();
+        {
+            let held = self.read();
+            let mut seen = HashSet::new();
+            for sequence in sequences.iter().filter(|s| !held.contains_key(*s)) {
+                if seen.insert(sequence) {
+                    missing.ids.extend(&sequence.0);
+                    missing.type_ids.extend(&sequence.1);
+                    missing.positions.extend(0..sequence.0.len() as u32);
+                    missing.lengths.push(sequence.0.len());
+                }
+            }
+        }
+        // What does not fit is known for this batch only.
+        let mut beyond = HashMap::new();
+        if !missing.lengths.is_empty() {
+            let embedded = bert.embed(&self.params, &missing)?;
+            let hidden = bert.layers(&self.params, &embedded, &missing.lengths, 0..self.layer)?;
+            let mut start = 0;
+            for sequence in self::sequences(&missing) {
+                let length = sequence.0.len();
+                // A copy: a view would hold the whole batch.
+                let rows = hidden.tensor().narrow(0, start, length)?.copy()?;
+                start += length;
+                let n = rows.elem_count();
+                if self.n_held.fetch_add(n, Ordering::Relaxed) + n <= MOST_HELD {
+                    let mut held = self
+                        .hidden
+                        .write()
+                        .unwrap_or_else(std::sync::PoisonError::into_inner);
+                    // Another thread may have been first, with the same bits.
+                    if held.insert(sequence, rows).is_some() {
+                        self.n_held.fetch_sub(n, Ordering::Relaxed);
+                    }
+                } else {
+                    self.n_held.fetch_sub(n, Ordering::Relaxed);
+                    beyond.insert(sequence, rows);
+                }
+            }
+        }
+        let held = self.read();
+        let parts: Vec<&Tensor> = sequences
+            .iter()
+            .filter_map(|sequence| held.get(sequence).or_else(|| beyond.get(sequence)))
+            .collect();
+        Ok(Value::constant(Tensor::cat(&parts, 0)?))
+    }
+
+    fn read(&self) -> std::sync::RwLockReadGuard<'_, HashMap<Sequence, Tensor>> {
+        self.hidden
+            .read()
+            .unwrap_or_else(std::sync::PoisonError::into_inner)
+    }
+}
+
+fn sequences(batch: &TokenBatch) -> Vec<Sequence> {
+    let mut start = 0;
+    let mut sequences = Vec::with_capacity(batch.lengths.len());
+    for &length in &batch.lengths {
+        let range = start..start + length;
+        sequences.push((
+            batch.ids[range.clone()].to_vec(),
+            batch.type_ids[range].to_vec(),
+        ));
+        start += length;
+    }
+    sequences
+}

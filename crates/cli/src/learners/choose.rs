@@ -1,0 +1,91 @@
+//! Settings of baselines that are chosen on the validation classes.
+//!
+//! Deliberately not here: the grids, which are part of a recipe.
+
+use anyhow::{Context, Result};
+use metashot_autograd::{Params, Patterns};
+use metashot_meta::Workers;
+
+use super::{Episodes, Learner, evaluate};
+use crate::{cases::Case, recipe::Recipe, score::summarize};
+
+/// A learner with the settings that do best on the validation classes, and what to call it.
+pub(super) struct Choice {
+    pub(super) learner: Learner,
+    pub(super) name: String,
+    /// Its score there.
+    pub(super) score: f64,
+}
+
+/// Fine-tuning with the learning rate and the number of steps that do best.
+///
+/// # Errors
+/// When no setting gives finite losses.
+pub(super) fn fine_tuning<C: Case>(
+    case: &C,
+    start: &Params,
+    recipe: &Recipe,
+    workers: &Workers,
+) -> Result<Choice> {
+    let adapt = Patterns::new(recipe.evaluation.finetune_adapt.clone());
+    start
+        .split(&adapt)
+        .context("`evaluation.finetune_adapt` does not fit the model")?;
+    let frozen = case.frozen(start, &[&adapt]);
+    let grid = recipe.evaluation.finetune_lr.iter().flat_map(|&lr| {
+        let steps = recipe.evaluation.finetune_steps.iter();
+        steps.map(move |&steps| (lr, steps))
+    });
+    let candidates = grid.map(|(lr, steps)| {
+        let learner = Learner::fine_tune(lr, steps, &adapt);
+        (learner, format!("fine-tuning, {steps} steps of {lr}"))
+    });
+    best(case, (start, frozen.as_ref()), candidates, recipe, workers).context(
+        "fine-tuning diverges with every rate of `evaluation.finetune_lr`; give it smaller ones",
+    )
+}
+
+/// Nearest neighbours with the weight of steps that does best.
+///
+/// # Errors
+/// When no setting gives finite numbers.
+pub(super) fn structured<C: Case>(
+    case: &C,
+    start: (&Params, Option<&C::Frozen>),
+    recipe: &Recipe,
+    workers: &Workers,
+) -> Result<Choice> {
+    let candidates = recipe.evaluation.viterbi_tau.iter().map(|&tau| {
+        let name = format!("nearest neighbours, Viterbi with tau {tau}");
+        (Learner::Structured(tau), name)
+    });
+    best(case, start, candidates, recipe, workers)
+        .context("nearest neighbours with Viterbi fail with every `evaluation.viterbi_tau`")
+}
+
+/// The candidate with the best score, the first of equals; `None` if all fail.
+fn best<C: Case>(
+    case: &C,
+    start: (&Params, Option<&C::Frozen>),
+    candidates: impl Iterator<Item = (Learner, String)>,
+    recipe: &Recipe,
+    workers: &Workers,
+) -> Option<Choice> {
+    let episodes = Episodes::validation(recipe);
+    let mut best: Option<Choice> = None;
+    for (learner, name) in candidates {
+        // A rate that diverges loses; it is no reason to stop.
+        let Ok(scores) = evaluate(case, &learner, start, episodes, workers, None) else {
+            continue;
+        };
+        let score = summarize(&scores, recipe.seed).value;
+        if best.as_ref().is_none_or(|best| score > best.score) {
+            best = Some(Choice {
+                learner,
+                name,
+                score,
+            });
+        }
+    }
+    best
+}
