@@ -238,3 +238,84 @@ fn sequences(batch: &TokenBatch) -> Vec<Sequence> {
     }
     sequences
 }
+
+#[cfg(test)]
+mod tests {
+    use candle_core::DType;
+    use metashot_models::BertConfig;
+    use rand_chacha::{ChaCha8Rng, rand_core::SeedableRng};
+
+    use super::*;
+
+    fn bits(value: &Value) -> Vec<u32> {
+        let numbers: Vec<f32> = value.tensor().flatten_all().unwrap().to_vec1().unwrap();
+        numbers.iter().map(|number| number.to_bits()).collect()
+    }
+
+    /// The hidden states of both halves, with what an inner loop would have prepared.
+    fn hidden(
+        bert: &Bert,
+        params: &Params,
+        adapt: &Patterns,
+        frozen: Option<&FrozenLayers>,
+    ) -> [Vec<u32>; 2] {
+        let support = TokenBatch::from_sequences([vec![1, 7, 9, 2], vec![1, 8, 2]]);
+        // A sentence of the support set, and one that stands twice.
+        let query = TokenBatch::from_sequences([vec![1, 8, 2], vec![1, 5, 2], vec![1, 5, 2]]);
+        let halves = Halves::new(bert, support, query, frozen, &Device::Cpu).unwrap();
+        let params = params.constants();
+        let prepared = halves.prepare(bert, &params, adapt).unwrap();
+        let params = params.overlaid(&prepared.start).overlaid(&prepared.fixed);
+        [Half::Support, Half::Query].map(|half| bits(&halves.hidden(bert, half, &params).unwrap()))
+    }
+
+    #[test]
+    fn what_is_computed_once_is_what_every_episode_computes() {
+        let config = BertConfig {
+            hidden_size: 8,
+            num_hidden_layers: 3,
+            num_attention_heads: 2,
+            intermediate_size: 16,
+            vocab_size: 12,
+            ..BertConfig::default()
+        };
+        let bert = Bert::new(config).unwrap();
+        let rng = &mut ChaCha8Rng::seed_from_u64(3);
+        let params = bert.init(rng, DType::F32, &Device::Cpu).unwrap();
+        for patterns in [
+            &["classifier"][..],
+            &["encoder.layer.2", "classifier"],
+            &["encoder"],
+        ] {
+            let adapt = Patterns::new(patterns.iter().copied());
+            let expected = hidden(&bert, &params, &adapt, None);
+            let frozen = FrozenLayers::new(&bert, &params, &[&adapt]).unwrap();
+            for _ in 0..2 {
+                assert_eq!(
+                    hidden(&bert, &params, &adapt, Some(&frozen)),
+                    expected,
+                    "{patterns:?}"
+                );
+            }
+            // Three different sentences are held, however often they come.
+            assert_eq!(frozen.n_held.load(Ordering::Relaxed), 10 * 8);
+        }
+    }
+
+    #[test]
+    fn nothing_is_frozen_above_what_changes() {
+        let bert = Bert::new(BertConfig::default()).unwrap();
+        let layer = |changing: &[&[&str]]| {
+            let changing: Vec<Patterns> = changing
+                .iter()
+                .map(|patterns| Patterns::new(patterns.iter().copied()))
+                .collect();
+            let changing: Vec<&Patterns> = changing.iter().collect();
+            FrozenLayers::new(&bert, &Params::new(), &changing).map(|frozen| frozen.layer)
+        };
+        assert_eq!(layer(&[]), Some(12));
+        assert_eq!(layer(&[&["classifier"], &["encoder.layer.7"]]), Some(7));
+        assert_eq!(layer(&[&["classifier"], &["*"]]), None);
+        assert_eq!(layer(&[&["embeddings.LayerNorm"]]), None);
+    }
+}

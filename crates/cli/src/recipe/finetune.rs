@@ -31,6 +31,10 @@ pub struct Finetune {
     pub held_out: f64,
     /// Two-column BIO file for the report at the end; empty for a report on the validation sentences.
     pub test: String,
+    /// Entity types, drawn by the seed, that nothing is learned of: their sentences are left out. As many of
+    /// `ner.validation_types` with the same seed are the same types, so that `train` can go on from the result.
+    #[serde(default)]
+    pub hold_out_types: usize,
     /// A directory in Hugging Face layout, or the name of a hub model.
     pub backbone: String,
     /// Tokens the model reads at once, special tokens included; longer sentences are read in parts.
@@ -59,6 +63,7 @@ impl Default for Finetune {
             validation: String::new(),
             held_out: 0.1,
             test: String::new(),
+            hold_out_types: 0,
             backbone: "embedded:bert".into(),
             max_tokens: 128,
             scheme: Scheme::Bio,
@@ -88,6 +93,9 @@ pub struct FinetuneFlags {
     /// Two-column BIO file for the report at the end
     #[arg(long, value_name = "FILE")]
     pub test: Option<String>,
+    /// Entity types to leave out, drawn by the seed as `train` draws `ner.validation_types`
+    #[arg(long, value_name = "N")]
+    pub hold_out_types: Option<usize>,
     /// Model to start from: a directory in Hugging Face layout, or the name of a hub model
     #[arg(long, value_name = "DIR|ORG/NAME")]
     pub backbone: Option<String>,
@@ -131,6 +139,7 @@ impl Finetune {
             ("train", train.cloned().map(Value::String)),
             ("validation", flags.validation.clone().map(Value::String)),
             ("test", flags.test.clone().map(Value::String)),
+            ("hold_out_types", count(flags.hold_out_types)),
             ("backbone", flags.backbone.clone().map(Value::String)),
             ("scheme", flags.scheme.map(Value::try_from).transpose()?),
             ("orphan", flags.orphan.map(Value::try_from).transpose()?),

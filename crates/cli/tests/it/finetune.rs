@@ -224,3 +224,45 @@ fn starts_stand_in_one_table_and_must_fit_the_backbone() {
     assert!(dir.run(&wide).status.success());
     fails(&["--backbone=bert", "--init=wide"], "expected shape");
 }
+
+#[test]
+fn types_that_are_held_out_leave_no_trace() {
+    let dir = with_sentences();
+    let sentences: Vec<String> = (0..40)
+        .map(|at| match at % 2 {
+            0 => format!("Ada{at} B-person\nflew O\n\n"),
+            _ => format!("to O\nOslo{at} B-town\n\n"),
+        })
+        .collect();
+    dir.file("one.txt", sentences.concat());
+    let output = dir.run(&[
+        "finetune",
+        "one.txt",
+        "--backbone=bert",
+        "--max-tokens=64",
+        "--hold-out-types=1",
+        "--epochs=1",
+        "--out=held",
+    ]);
+    assert!(output.status.success(), "{}", text(&output.stderr));
+    let said = text(&output.stderr);
+    assert!(
+        said.contains("1 entity types; 18 sentences to train on, 2 to validate on"),
+        "{said}"
+    );
+    let config = fs::read_to_string(dir.path().join("held/config.json")).unwrap();
+    assert_ne!(config.contains("B-person"), config.contains("B-town"));
+
+    let output = dir.run(&[
+        "finetune",
+        "one.txt",
+        "--backbone=bert",
+        "--max-tokens=64",
+        "--hold-out-types=2",
+        "--out=nothing",
+    ]);
+    assert!(!output.status.success());
+    let said = text(&output.stderr);
+    assert!(said.contains("`hold_out_types` leaves nothing"), "{said}");
+    assert!(!dir.path().join("nothing").exists());
+}

@@ -3,7 +3,10 @@
 //! Deliberately not here: training.
 
 use anyhow::{Context, Result, ensure};
-use metashot_data::text::{Corpus, LabelScheme, OrphanInside, Span, Tokenizer, read_bio};
+use metashot_data::{
+    ClassSplit,
+    text::{Corpus, LabelScheme, OrphanInside, Span, Tokenizer, read_bio},
+};
 
 use crate::{
     fit::{Example, hold_out},
@@ -25,6 +28,19 @@ impl Data {
         };
         let read = |name: &str| -> Result<Corpus> { Ok(read_bio(&paths.find(name)?, orphan)?) };
         let mut train = read(&settings.train)?.without_duplicates();
+        let held_out = if settings.hold_out_types == 0 {
+            Vec::new()
+        } else {
+            let split = ClassSplit::random(&train.types, settings.hold_out_types, 0, settings.seed)
+                .context("`hold_out_types` leaves nothing to train on")?;
+            train = train.restrict(&split.train)?;
+            split.validation
+        };
+        let read = |name: &str| -> Result<Corpus> {
+            let corpus = read(name)?;
+            let kept = corpus.types.iter().filter(|kind| !held_out.contains(kind));
+            Ok(corpus.restrict(&kept.collect::<Vec<_>>())?)
+        };
         let test = match settings.test.as_str() {
             "" => None,
             name => Some(read(name)?),
