@@ -47,6 +47,30 @@ pub enum Error {
         kind: String,
     },
 
+    /// A tag is none that the reading takes.
+    #[error("word {word} of sentence {sentence}: expected {wanted}, found `{found}`")]
+    Tag {
+        /// The sentence, from 1.
+        sentence: usize,
+        /// The word, from 1.
+        word: usize,
+        /// What the reading takes.
+        wanted: &'static str,
+        /// The tag.
+        found: String,
+    },
+
+    /// The right tags and those predicted are not of the same words.
+    #[error("expected as many predicted {what} as right ones, {gold}, found {predicted}")]
+    TagsDiffer {
+        /// What is counted.
+        what: String,
+        /// How many the right tags have.
+        gold: usize,
+        /// How many were predicted.
+        predicted: usize,
+    },
+
     /// A table or a JSON object lacks a column that was asked for, or it holds no text.
     #[error("{}:{line}: expected a text in column `{column}`, found columns `{found}`", path.display())]
     NoColumn {

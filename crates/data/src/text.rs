@@ -1,5 +1,6 @@
 //! Named entities: from two-column files and JSON lines to typed spans, token ids with aligned labels, and K~2K-shot
-//! episodes. Labelled texts, from CSV and JSON lines. Plain text: vocabularies trained on it, and words hidden in it.
+//! episodes; tag sequences as `seqeval` reads them. Labelled texts, from CSV and JSON lines. Plain text: vocabularies
+//! trained on it, and words hidden in it.
 //!
 //! Deliberately not here: scores, batches.
 
@@ -13,6 +14,7 @@ mod masking;
 mod plain;
 mod scheme;
 mod spans;
+mod tags;
 mod tokenize;
 mod transitions;
 mod vocabulary;
@@ -27,6 +29,7 @@ pub use masking::{Hidden, Masking, Passage};
 pub use plain::for_each_line;
 pub use scheme::LabelScheme;
 pub use spans::{parse_spans, read_spans};
+pub use tags::{TagEntity, TagReading, tag_entities, tag_entity_pair};
 pub use tokenize::{Encoded, IGNORE_INDEX, Tokenizer, Window};
 pub use transitions::Transitions;
 pub use vocabulary::{Vocabulary, WordCounts};

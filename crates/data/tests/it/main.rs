@@ -20,6 +20,7 @@ mod real_data;
 mod scheme;
 mod spans;
 mod split;
+mod tags;
 mod tokenize;
 mod transitions;
 mod unlabelled;
