@@ -64,7 +64,9 @@ pub use inner_loop::{
     unprepared,
 };
 pub use meta_step::{MetaGradient, meta_gradient};
-pub use metrics::{EntityCounts, Interval, bootstrap, mean_interval};
+pub use metrics::{
+    EntityCounts, EntityReport, EntityScores, Interval, TypeScores, bootstrap, mean_interval,
+};
 pub use optimizer::{AdamW, AdamWState, Schedule, clip_norm};
 pub use prototypes::{
     class_means, nearest_neighbor_logits, nearest_prototype, prototype_head, prototype_logits,

@@ -16,4 +16,5 @@ mod outer;
 mod proto_maml;
 mod prototypes;
 mod recursion;
+mod seqeval;
 mod sinusoid;

@@ -1,6 +1,6 @@
 //! Counts of entities and intervals.
 
-use metashot_meta::{EntityCounts, bootstrap, mean_interval};
+use metashot_meta::{EntityCounts, EntityReport, bootstrap, mean_interval};
 
 #[test]
 fn entities_are_right_only_as_a_whole() {
@@ -18,6 +18,40 @@ fn entities_are_right_only_as_a_whole() {
     check(&[(0, 1, 3)], &[(1, 1, 3)], [0, 1, 1]);
     check(&[(0, 1, 3), (1, 4, 5)], &[(1, 4, 5)], [1, 1, 2]);
     check(&[], &[], [0, 0, 0]);
+}
+
+#[test]
+fn entities_are_counted_by_type() {
+    let gold = [(0, 1, 3), (1, 4, 5), (1, 6, 7)];
+    let counts = EntityCounts::by_type(&gold, &[(0, 1, 3), (0, 4, 5), (2, 8, 9)], |e| e.0);
+    let counts: Vec<_> = counts
+        .into_iter()
+        .map(|(kind, c)| (kind, c.n_correct, c.n_predicted, c.n_gold))
+        .collect();
+    assert_eq!(counts, [(0, 1, 2, 1), (1, 0, 0, 2), (2, 0, 1, 0)]);
+}
+
+#[test]
+fn a_report_leaves_out_what_nobody_saw() {
+    let counts = |n_correct, n_predicted, n_gold| EntityCounts {
+        n_correct,
+        n_predicted,
+        n_gold,
+    };
+    let all = [
+        ("b", counts(1, 2, 1)),
+        ("nothing", counts(0, 0, 0)),
+        ("a", counts(0, 0, 3)),
+    ];
+    let report = EntityReport::new(all);
+    let names: Vec<_> = report.types.iter().map(|kind| &kind.name[..]).collect();
+    assert_eq!(names, ["a", "b"]);
+    assert_eq!(report.macro_average.recall, 0.5);
+    assert_eq!(report.weighted.recall, 0.25);
+    assert_eq!(
+        report.micro,
+        all.iter().map(|(_, c)| *c).sum::<EntityCounts>().into()
+    );
 }
 
 #[test]
