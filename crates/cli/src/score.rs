@@ -2,8 +2,10 @@
 //!
 //! Deliberately not here: how a learner came by its predictions.
 
+use std::collections::BTreeMap;
+
 use metashot_data::text::Span;
-use metashot_meta::{EntityCounts, Interval, bootstrap, mean_interval};
+use metashot_meta::{EntityCounts, EntityReport, Interval, bootstrap, mean_interval};
 
 /// The score of one episode.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -66,4 +68,19 @@ pub(crate) fn summarize(scores: &[Score], seed: u64) -> Interval {
         }
         counts.f1()
     })
+}
+
+/// How well the entities of sentences were found, from those of each and those predicted, whose labels count `types`.
+pub(crate) fn entity_report<'a>(
+    types: &[String],
+    sentences: impl IntoIterator<Item = (&'a [Span], &'a [Span])>,
+) -> EntityReport {
+    let mut sum: BTreeMap<usize, EntityCounts> = BTreeMap::new();
+    for (gold, predicted) in sentences {
+        for (label, counts) in EntityCounts::by_type(gold, predicted, |span| span.label) {
+            *sum.entry(label).or_default() += counts;
+        }
+    }
+    let named = |(label, counts): (usize, EntityCounts)| (types[label].as_str(), counts);
+    EntityReport::new(sum.into_iter().map(named))
 }

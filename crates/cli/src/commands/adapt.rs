@@ -56,7 +56,7 @@ pub(super) fn run(args: &AdaptArgs) -> Result<()> {
             source.descent.steps, source.descent.lr
         ));
         let scores = support.cross_validate(&source, folds, &workers, &device)?;
-        print(&scores.table())?;
+        print(&scores.entities.text(2))?;
         Some(scores)
     };
 

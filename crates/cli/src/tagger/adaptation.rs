@@ -11,12 +11,15 @@ use metashot_data::text::{
     Corpus, IGNORE_INDEX, LabelScheme, LabelSet, OrphanInside, Sentence, Span, Window, parse_bio,
     parse_spans,
 };
-use metashot_meta::{EntityCounts, Prepared, Workers, adapt, class_means, prototype_head};
+use metashot_meta::{EntityReport, Prepared, Workers, adapt, class_means, prototype_head};
 use metashot_models::{TokenBatch, TokenClassifier};
 use serde::Serialize;
 
-use super::{Source, SourceHead, Tagger};
-use crate::heads::{head_names, refit_head, rows_by_label, zero_head};
+use super::{Entity, Source, SourceHead, Tagger};
+use crate::{
+    heads::{head_names, refit_head, rows_by_label, zero_head},
+    score::entity_report,
+};
 
 /// Labelled sentences to adapt to.
 pub(crate) struct Support {
@@ -36,27 +39,9 @@ pub(crate) struct Support {
 pub(crate) struct CrossValidation {
     /// Parts that were held out in turn.
     pub(crate) folds: usize,
-    /// For each type.
-    pub(crate) types: Vec<TypeScore>,
-    /// Over all entities.
-    pub(crate) micro: TypeScore,
-    /// The mean over the types.
-    pub(crate) macro_average: TypeScore,
-}
-
-/// How well entities of a type were found, as shares.
-#[derive(Clone, Debug, Serialize)]
-pub(crate) struct TypeScore {
-    /// The type, or what the scores are of.
-    pub(crate) name: String,
-    /// The share of found entities that are right.
-    pub(crate) precision: f64,
-    /// The share of entities that were found.
-    pub(crate) recall: f64,
-    /// Their harmonic mean.
-    pub(crate) f1: f64,
-    /// How many entities there are.
-    pub(crate) support: usize,
+    /// How well their entities were found.
+    #[serde(flatten)]
+    pub(crate) entities: EntityReport,
 }
 
 impl Support {
@@ -140,7 +125,7 @@ impl Support {
         let n_sentences = self.windows.len();
         let folds = folds.min(n_sentences);
         let single = Workers::new(1)?;
-        let counts = workers.map(folds as u64, |fold| {
+        let found = workers.map(folds as u64, |fold| {
             let held_out = |sentence: &usize| *sentence as u64 % folds as u64 == fold;
             let (out, rest): (Vec<usize>, Vec<usize>) = (0..n_sentences).partition(held_out);
             let adapted = self.adapt_to(&rest, source, device)?;
@@ -150,25 +135,19 @@ impl Support {
                 .map(|&sentence| &self.corpus.sentences[sentence].words[..])
                 .collect();
             let found = tagger.tag(&words, usize::MAX, &single)?;
-            let mut counts = vec![EntityCounts::default(); self.corpus.types.len()];
-            for (&sentence, found) in out.iter().zip(found) {
-                for (kind, counts) in counts.iter_mut().enumerate() {
-                    let of_kind = |span: &Span| span.label == kind;
-                    let gold = &self.corpus.sentences[sentence].spans;
-                    let gold: Vec<Span> = gold.iter().copied().filter(of_kind).collect();
-                    let found = found.iter().map(|entity| entity.span).filter(of_kind);
-                    *counts += EntityCounts::compare(&gold, &found.collect::<Vec<_>>());
-                }
-            }
-            anyhow::Ok(counts)
+            let spans = |found: Vec<Entity>| -> Vec<Span> {
+                found.into_iter().map(|entity| entity.span).collect()
+            };
+            anyhow::Ok(out.into_iter().zip(found.into_iter().map(spans)))
         })?;
-        let mut sum = vec![EntityCounts::default(); self.corpus.types.len()];
-        for fold in counts {
-            for (sum, counts) in sum.iter_mut().zip(fold) {
-                *sum += counts;
-            }
-        }
-        Ok(CrossValidation::new(folds, &self.corpus.types, &sum))
+        let found: Vec<(usize, Vec<Span>)> = found.into_iter().flatten().collect();
+        let pairs = found
+            .iter()
+            .map(|(sentence, found)| (&self.corpus.sentences[*sentence].spans[..], &found[..]));
+        Ok(CrossValidation {
+            folds,
+            entities: entity_report(&self.corpus.types, pairs),
+        })
     }
 
     fn adapt_to(&self, sentences: &[usize], source: &Source, device: &Device) -> Result<Adapted> {
@@ -266,98 +245,3 @@ pub(crate) struct Adapted {
 
 /// The name under which the hidden states below the layers that adapt are kept.
 const LOWER: &str = "support.lower";
-
-impl CrossValidation {
-    fn new(folds: usize, types: &[String], counts: &[EntityCounts]) -> Self {
-        let mut all = EntityCounts::default();
-        let mut scores = Vec::with_capacity(types.len());
-        for (name, counts) in types.iter().zip(counts) {
-            all += *counts;
-            scores.push(TypeScore::new(name, counts));
-        }
-        let mean = |score: fn(&TypeScore) -> f64| {
-            scores.iter().map(score).sum::<f64>() / scores.len() as f64
-        };
-        let macro_average = TypeScore {
-            name: "macro avg".into(),
-            precision: mean(|score| score.precision),
-            recall: mean(|score| score.recall),
-            f1: mean(|score| score.f1),
-            support: all.n_gold,
-        };
-        Self {
-            folds,
-            types: scores,
-            micro: TypeScore::new("micro avg", &all),
-            macro_average,
-        }
-    }
-
-    /// The scores as a table of text.
-    pub(crate) fn table(&self) -> String {
-        let rows = self.types.iter().chain([&self.micro, &self.macro_average]);
-        let width = rows
-            .clone()
-            .map(|row| row.name.chars().count())
-            .max()
-            .unwrap_or(0);
-        let mut table = format!("{:width$}  precision  recall  f1-score  support\n", "type");
-        for (at, row) in rows.enumerate() {
-            if at == self.types.len() {
-                table.push('\n');
-            }
-            let TypeScore {
-                name,
-                precision,
-                recall,
-                f1,
-                support,
-            } = row;
-            let [precision, recall, f1] = [precision, recall, f1].map(|share| share * 100.0);
-            let row = format!(
-                "{name:width$}  {precision:>9.2}  {recall:>6.2}  {f1:>8.2}  {support:>7}\n"
-            );
-            table.push_str(&row);
-        }
-        table
-    }
-}
-
-impl TypeScore {
-    fn new(name: &str, counts: &EntityCounts) -> Self {
-        Self {
-            name: name.to_owned(),
-            precision: counts.precision(),
-            recall: counts.recall(),
-            f1: counts.f1(),
-            support: counts.n_gold,
-        }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use expect_test::expect;
-
-    use super::*;
-
-    #[test]
-    fn the_table_has_a_row_for_each_type_and_two_averages() {
-        let counts = |n_correct, n_predicted, n_gold| EntityCounts {
-            n_correct,
-            n_predicted,
-            n_gold,
-        };
-        let types = ["person".to_owned(), "place".to_owned()];
-        let table = CrossValidation::new(10, &types, &[counts(3, 4, 6), counts(0, 0, 1)]).table();
-        expect![[r"
-            type       precision  recall  f1-score  support
-            person         75.00   50.00     60.00        6
-            place           0.00    0.00      0.00        1
-
-            micro avg      75.00   42.86     54.55        7
-            macro avg      37.50   25.00     30.00        7
-        "]]
-        .assert_eq(&table);
-    }
-}

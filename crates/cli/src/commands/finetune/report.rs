@@ -3,37 +3,24 @@
 //! Deliberately not here: tagging.
 
 use metashot_data::text::{Corpus, Span};
-use metashot_meta::{EntityCounts, bootstrap};
+use metashot_meta::{EntityCounts, EntityReport, bootstrap};
 use serde::Serialize;
+
+use crate::score::entity_report;
 
 /// Bootstrap samples behind an interval.
 const RESAMPLES: usize = 1000;
 
-/// The counts of each sentence, type by type.
-pub(super) fn counts(corpus: &Corpus, predicted: &[Vec<Span>]) -> Vec<Vec<EntityCounts>> {
-    let of_type = |spans: &[Span], label: usize| -> Vec<Span> {
-        let spans = spans.iter().filter(|span| span.label == label);
-        spans.copied().collect()
-    };
+/// The counts of each sentence.
+pub(super) fn counts(corpus: &Corpus, predicted: &[Vec<Span>]) -> Vec<EntityCounts> {
     let pairs = corpus.sentences.iter().zip(predicted);
     pairs
-        .map(|(sentence, predicted)| {
-            (0..corpus.types.len())
-                .map(|label| {
-                    EntityCounts::compare(
-                        &of_type(&sentence.spans, label),
-                        &of_type(predicted, label),
-                    )
-                })
-                .collect()
-        })
+        .map(|(sentence, predicted)| EntityCounts::compare(&sentence.spans, predicted))
         .collect()
 }
 
-pub(super) fn total(sentences: &[Vec<EntityCounts>]) -> EntityCounts {
-    let mut sum = EntityCounts::default();
-    sentences.iter().flatten().for_each(|counts| sum += *counts);
-    sum
+pub(super) fn total(sentences: &[EntityCounts]) -> EntityCounts {
+    sentences.iter().copied().sum()
 }
 
 /// How well a tagger does, type by type.
@@ -41,21 +28,12 @@ pub(super) fn total(sentences: &[Vec<EntityCounts>]) -> EntityCounts {
 pub(super) struct Report {
     part: &'static str,
     n_sentences: usize,
-    types: Vec<Line>,
-    micro: Line,
+    #[serde(flatten)]
+    entities: EntityReport,
     /// The 95 % interval of the micro F1, by the bootstrap over sentences.
     interval: [f64; 2],
     seed: u64,
     version: &'static str,
-}
-
-#[derive(Serialize)]
-struct Line {
-    name: String,
-    precision: f64,
-    recall: f64,
-    f1: f64,
-    support: usize,
 }
 
 impl Report {
@@ -65,27 +43,14 @@ impl Report {
         part: &'static str,
         seed: u64,
     ) -> Self {
+        let pairs = corpus.sentences.iter().zip(predicted);
+        let spans = pairs.map(|(sentence, predicted)| (&sentence.spans[..], &predicted[..]));
         let sentences = counts(corpus, predicted);
-        let line = |name: &str, counts: EntityCounts| Line {
-            name: name.to_owned(),
-            precision: counts.precision(),
-            recall: counts.recall(),
-            f1: counts.f1(),
-            support: counts.n_gold,
-        };
-        let types = corpus.types.iter().enumerate().map(|(label, name)| {
-            let mut sum = EntityCounts::default();
-            for counts in &sentences {
-                sum += counts[label];
-            }
-            line(name, sum)
-        });
         let interval = bootstrap(&sentences, RESAMPLES, seed, |sample| total(sample).f1());
         Self {
             part,
             n_sentences: sentences.len(),
-            types: types.collect(),
-            micro: line("micro", total(&sentences)),
+            entities: entity_report(&corpus.types, spans),
             interval: [interval.low, interval.high],
             seed,
             version: env!("CARGO_PKG_VERSION"),
@@ -93,26 +58,14 @@ impl Report {
     }
 
     pub(super) fn table(&self) -> String {
-        let lines = || self.types.iter().chain([&self.micro]);
-        let width = lines().map(|line| line.name.chars().count()).max();
-        let width = width.unwrap_or(0).max(4);
-        let row = |line: &Line| {
-            let [precision, recall, f1] =
-                [line.precision, line.recall, line.f1].map(|share| share * 100.0);
-            format!(
-                "{:width$}  {precision:>9.2}  {recall:>6.2}  {f1:>6.2}  {:>7}\n",
-                line.name, line.support
-            )
-        };
         let [low, high] = self.interval.map(|share| share * 100.0);
         format!(
-            "{} {} sentences (seed {})\n\n{:width$}  precision  recall      F1  support\n{}\nmicro F1 {:.2} [{low:.2}, {high:.2}]\n",
+            "{} {} sentences (seed {})\n\n{}\nmicro F1 {:.2} [{low:.2}, {high:.2}]\n",
             self.n_sentences,
             self.part,
             self.seed,
-            "type",
-            lines().map(row).collect::<String>(),
-            100.0 * self.micro.f1
+            self.entities.text(4),
+            100.0 * self.entities.micro.f1
         )
     }
 }
