@@ -28,6 +28,7 @@
 mod class_episode;
 mod error;
 mod file;
+mod hash;
 pub mod image;
 mod rng;
 mod split;
@@ -36,4 +37,5 @@ pub mod text;
 pub use class_episode::{ClassEpisode, ClassSampler, ClassShape};
 pub use error::{Error, Result};
 pub use file::read_text;
+pub use hash::{ContentHash, hash_file};
 pub use split::{ClassSplit, disjoint};
