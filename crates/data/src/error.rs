@@ -4,6 +4,8 @@
 
 use std::{error, io, path::PathBuf};
 
+use crate::ContentHash;
+
 /// What the functions of this crate return.
 pub type Result<T> = std::result::Result<T, Error>;
 
@@ -209,6 +211,38 @@ pub enum Error {
         sentences: usize,
         /// Entities of the type in all sentences.
         in_all: usize,
+    },
+
+    /// Frozen episodes are not those that their hash was taken of.
+    #[error(
+        "{}:{line}: expected the hash {recorded}, which the file gives for {what}, found {found}: the content was changed",
+        path.display()
+    )]
+    HashMismatch {
+        /// The file.
+        path: PathBuf,
+        /// The line with the hash, from 1.
+        line: usize,
+        /// What was hashed.
+        what: &'static str,
+        /// The hash in the file.
+        recorded: ContentHash,
+        /// The hash of what is there.
+        found: ContentHash,
+    },
+
+    /// A file of frozen episodes has more or fewer of them than its first line says.
+    #[error(
+        "`{}`: expected {recorded} episodes, as the first line says, found {found}{}", path.display(),
+        if found < recorded { ": the file was cut off" } else { "" }
+    )]
+    EpisodeCount {
+        /// The file.
+        path: PathBuf,
+        /// How many there should be.
+        recorded: usize,
+        /// How many there are.
+        found: usize,
     },
 
     /// No draw of entity types and sentences could be completed.

@@ -1,6 +1,6 @@
-//! Named entities: from two-column files and JSON lines to typed spans, token ids with aligned labels, and K~2K-shot
-//! episodes; tag sequences as `seqeval` reads them. Labelled texts, from CSV and JSON lines. Plain text: vocabularies
-//! trained on it, and words hidden in it.
+//! Named entities: from two-column files and JSON lines to typed spans, token ids with aligned labels, and episodes,
+//! drawn by the rules of the literature or frozen in a file; tag sequences as `seqeval` reads them. Labelled texts, from
+//! CSV and JSON lines. Plain text: vocabularies trained on it, and words hidden in it.
 //!
 //! Deliberately not here: scores, batches.
 
@@ -8,6 +8,7 @@ mod bio;
 mod corpus;
 mod decode;
 mod episode;
+mod frozen;
 mod label_set;
 mod labelled;
 mod masking;
@@ -15,6 +16,7 @@ mod plain;
 mod scheme;
 mod spans;
 mod tags;
+mod tagging_episode;
 mod tokenize;
 mod transitions;
 mod vocabulary;
@@ -23,6 +25,10 @@ mod words;
 pub use bio::{OrphanInside, parse_bio, read_bio};
 pub use corpus::{Corpus, Sentence, Span};
 pub use episode::{NerEpisode, NerSampler, NerShape};
+pub use frozen::{
+    DataFile, EpisodesHeader, EpisodesOrigin, FrozenEpisodes, episode_line, inspect_episodes,
+    parse_episodes, read_episodes,
+};
 pub use label_set::{LabelSet, Role};
 pub use labelled::{Columns, LabelledSet, LabelledText, parse_labelled, read_labelled};
 pub use masking::{Hidden, Masking, Passage};
@@ -30,6 +36,7 @@ pub use plain::for_each_line;
 pub use scheme::LabelScheme;
 pub use spans::{parse_spans, read_spans};
 pub use tags::{TagEntity, TagReading, tag_entities, tag_entity_pair};
+pub use tagging_episode::{EpisodesHasher, TaggingEpisode};
 pub use tokenize::{Encoded, IGNORE_INDEX, Tokenizer, Window};
 pub use transitions::Transitions;
 pub use vocabulary::{Vocabulary, WordCounts};

@@ -16,6 +16,15 @@ use crate::{Error, Result};
 /// # Errors
 /// A file that cannot be read, is not UTF-8 (with the line) or has only blank lines; what `f` fails with.
 pub fn for_each_line(path: &Path, mut f: impl FnMut(&str) -> Result<()>) -> Result<()> {
+    for_each_numbered_line(path, "lines of text", |_, line| f(line))
+}
+
+/// The same with the number of each line, from 1; `wanted` is what the file lacks if it has only blank lines.
+pub(super) fn for_each_numbered_line(
+    path: &Path,
+    wanted: &str,
+    mut f: impl FnMut(usize, &str) -> Result<()>,
+) -> Result<()> {
     let read_error = |source| Error::Read {
         path: path.to_path_buf(),
         source,
@@ -33,14 +42,14 @@ pub fn for_each_line(path: &Path, mut f: impl FnMut(&str) -> Result<()>) -> Resu
         let line = line.strip_prefix('\u{feff}').unwrap_or(line).trim();
         if !line.is_empty() {
             n_lines += 1;
-            f(line)?;
+            f(row, line)?;
         }
         bytes.clear();
     }
     if n_lines == 0 {
         return Err(Error::Nothing {
             path: path.to_path_buf(),
-            wanted: "lines of text".into(),
+            wanted: wanted.into(),
         });
     }
     Ok(())

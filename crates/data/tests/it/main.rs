@@ -11,6 +11,7 @@
 mod bio;
 mod corpus;
 mod decode;
+mod frozen;
 mod image_episode;
 mod image_set;
 mod labelled;
