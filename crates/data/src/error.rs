@@ -213,6 +213,17 @@ pub enum Error {
         in_all: usize,
     },
 
+    /// Entity types have too few entities for a support set with all types.
+    #[error(
+        "a {k_shot}-shot support set needs {k_shot} entities of each type in sentences that are no queries, found {found}"
+    )]
+    TooFewForSupport {
+        /// Entities wanted of each type.
+        k_shot: usize,
+        /// The types that have fewer, each with how many it has.
+        found: String,
+    },
+
     /// Frozen episodes are not those that their hash was taken of.
     #[error(
         "{}:{line}: expected the hash {recorded}, which the file gives for {what}, found {found}: the content was changed",

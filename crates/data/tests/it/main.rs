@@ -21,6 +21,7 @@ mod real_data;
 mod scheme;
 mod spans;
 mod split;
+mod support;
 mod tags;
 mod tokenize;
 mod transitions;

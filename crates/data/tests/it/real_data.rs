@@ -13,7 +13,10 @@ use metashot_data::{
     image::{
         ImageFormat, Normalize, read_class_folders, read_omniglot, read_vinyals_split, rotated_name,
     },
-    text::{Corpus, LabelScheme, NerSampler, NerShape, OrphanInside, Tokenizer, read_bio},
+    text::{
+        Corpus, DomainSampler, LabelScheme, NerSampler, NerShape, OrphanInside, SupportRule,
+        Tokenizer, episode_line, parse_episodes, read_bio,
+    },
 };
 
 #[expect(clippy::print_stderr, reason = "a test that skips says so")]
@@ -84,6 +87,53 @@ fn fewnerd_splits_share_sentences_and_no_types() {
     );
     assert!(fair.sentences.len() < train.without_duplicates().sentences.len());
     assert_eq!(fair.without(&test), fair);
+}
+
+#[test]
+fn support_sets_of_other_domains_keep_the_rule() {
+    let Some(root) = data("ner") else { return };
+    let check = |domain: &str, pool: &str, k_shot: usize| {
+        let dir = root.join(domain);
+        let (pool, queries) = (read(&dir.join(pool)), read(&dir.join("test.txt")));
+        for rule in [SupportRule::Greedy, SupportRule::MinimumIncluding] {
+            let sampler = DomainSampler::new(&pool, &queries, k_shot, rule).unwrap();
+            for index in 0..5 {
+                let episode = sampler.episode(0, index);
+                assert_eq!(episode.query.len(), queries.sentences.len());
+                let mut reached = vec![0; episode.types.len()];
+                for sentence in &episode.support {
+                    assert!(
+                        episode
+                            .query
+                            .iter()
+                            .all(|query| query.words != sentence.words)
+                    );
+                    for span in &sentence.spans {
+                        reached[span.label] += 1;
+                    }
+                }
+                assert!(
+                    reached.iter().all(|&count| count >= k_shot),
+                    "{domain}: {reached:?}"
+                );
+                let line = episode_line(&episode, None);
+                let frozen = parse_episodes(&line, Path::new("episodes.jsonl")).unwrap();
+                assert_eq!(frozen.episodes[0].hash(), episode.hash(), "{domain}");
+            }
+        }
+    };
+    for domain in [
+        "crossner/politics",
+        "crossner/science",
+        "crossner/music",
+        "wnut17",
+        "ncbi-disease",
+    ] {
+        check(domain, "dev.txt", 1);
+        check(domain, "dev.txt", 5);
+    }
+    check("bionlp13cg", "dev.txt", 1);
+    check("bionlp13cg", "train.txt", 5);
 }
 
 #[test]
