@@ -16,6 +16,7 @@ pub mod hub;
 mod learners;
 mod memory;
 mod model_dir;
+mod ner_data;
 mod progress;
 pub mod recipe;
 mod report;

@@ -5,12 +5,9 @@
 use anyhow::{Context, Result, ensure};
 use candle_core::{DType, Device, Tensor};
 use metashot_autograd::{Params, Patterns, Value};
-use metashot_data::{
-    ClassSplit, disjoint,
-    text::{
-        Corpus, Encoded, LabelScheme, LabelSet, NerEpisode, NerSampler, NerShape, Span, Tokenizer,
-        Transitions, read_bio,
-    },
+use metashot_data::text::{
+    Corpus, Encoded, LabelScheme, LabelSet, NerEpisode, NerSampler, NerShape, Span, Tokenizer,
+    Transitions,
 };
 use metashot_meta::Prepared;
 use metashot_models::{BertConfig, TokenBatch, TokenClassifier};
@@ -22,6 +19,7 @@ use super::{
 };
 use crate::{
     heads::{refit_head, rows_by_label},
+    ner_data::{NerSplits, read_splits, readable},
     recipe::{Episodes, Ner, Paths},
     score::Score,
     starts::{Start, Starts},
@@ -81,29 +79,11 @@ impl NerCase {
         starts: &Starts,
         (seed, device): (u64, Device),
     ) -> Result<Self> {
-        let read = |name: &str| -> Result<Corpus> {
-            Ok(read_bio(&paths.find(name)?, ner.orphan.into())?.without_duplicates())
-        };
-        let (train, validation, test) =
-            (read(&ner.train)?, read(&ner.validation)?, read(&ner.test)?);
-        // A sentence that stands in two splits would be known before it is tested on.
-        let validation = validation.without(&train);
-        let test = test.without(&train).without(&validation);
-        let (train, validation) = if ner.validation_types == 0 {
-            (train, validation)
-        } else {
-            let split = ClassSplit::random(&train.types, ner.validation_types, 0, seed)?;
-            (
-                train.restrict(&split.train)?,
-                validation.restrict(&split.validation)?,
-            )
-        };
-        disjoint(&[
-            ("train", &train.types),
-            ("validation", &validation.types),
-            ("test", &test.types),
-        ])?;
-
+        let NerSplits {
+            train,
+            validation,
+            test,
+        } = read_splits(ner, paths, seed)?;
         let backbone = &starts.backbone;
         let tokenizer = Tokenizer::from_file(&backbone.join("tokenizer.json"))?;
         let scheme = LabelScheme::from(ner.scheme);
@@ -364,30 +344,12 @@ impl NerTask {
 
 impl Part {
     fn new(
-        mut corpus: Corpus,
+        corpus: Corpus,
         tokenizer: &Tokenizer,
         max_tokens: usize,
         shape: NerShape,
     ) -> Result<Self> {
-        let mut encoded = Vec::with_capacity(corpus.sentences.len());
-        let mut failed = None;
-        // A sentence that was cut could lose the entities it was drawn for.
-        corpus.sentences.retain(|sentence| {
-            match tokenizer.encode_words(&sentence.words, max_tokens) {
-                Ok(tokens) if tokens.n_words == sentence.words.len() => {
-                    encoded.push(tokens);
-                    true
-                }
-                Ok(_) => false,
-                Err(error) => {
-                    failed.get_or_insert(error);
-                    false
-                }
-            }
-        });
-        if let Some(error) = failed {
-            return Err(error.into());
-        }
+        let (corpus, encoded) = readable(corpus, tokenizer, max_tokens)?;
         let types: Vec<usize> = (0..corpus.types.len()).collect();
         let sampler = NerSampler::new(&corpus, &types, shape)?;
         Ok(Self {
