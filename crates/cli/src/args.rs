@@ -46,6 +46,11 @@ pub enum Command {
     /// A line of text is tagged as a whole, as one sentence; an empty line gives an empty result. Results come in the
     /// order of the lines and as soon as they are there, so a pipe works: `tail -f LOG | metashot predict --model DIR`.
     Predict(PredictArgs),
+    /// Draw episodes once and for all, or show what a file of them holds
+    ///
+    /// Files are JSON lines in the format in which Few-NERD released its episodes, with a hash of their content.
+    #[command(subcommand)]
+    Episodes(EpisodesCommand),
     /// Fetch a model from the Hugging Face hub into its cache, and print where it is
     Download(DownloadArgs),
 }
@@ -232,6 +237,130 @@ pub enum Format {
     Conll,
     /// The text with its entities in brackets, coloured unless `NO_COLOR` is set
     Pretty,
+}
+
+/// What to do with episodes.
+#[derive(Subcommand)]
+pub enum EpisodesCommand {
+    /// Draw episodes and write them to a file
+    ///
+    /// Without `--data-file` the episodes are those of a recipe, the very ones that `train` and `eval` draw with the same
+    /// seed. With it they are drawn from that file.
+    Sample(Box<EpisodesSampleArgs>),
+    /// Print the hash of a file of episodes, where they come from and how many there are of what
+    ///
+    /// Fails if the episodes are not those that the file gives a hash of, and names the lines that were changed.
+    Show(EpisodesShowArgs),
+}
+
+/// Flags of `episodes sample`.
+#[derive(Args)]
+pub struct EpisodesSampleArgs {
+    /// File to write; it appears when all of it is there
+    #[arg(long, short, value_name = "FILE")]
+    pub out: PathBuf,
+    /// Replace what is in `--out`
+    #[arg(long)]
+    pub overwrite: bool,
+    /// TOML file whose episodes are drawn; the embedded recipe if neither this nor `--data-file` is given
+    #[arg(long, short, value_name = "FILE", conflicts_with = "data_file")]
+    pub recipe: Option<PathBuf>,
+    /// Which episodes of the recipe; `test` if it is not given
+    #[arg(long, value_enum, conflicts_with = "data_file")]
+    pub split: Option<FrozenSplit>,
+    /// Any setting of the recipe by its path, such as `--set ner.test=my/test.txt`; repeatable
+    #[arg(long = "set", value_name = "KEY=VALUE", conflicts_with = "data_file")]
+    pub set: Vec<String>,
+    /// Two-column BIO file whose sentences are drawn
+    #[arg(long, value_name = "FILE")]
+    pub data_file: Option<String>,
+    /// Two-column BIO file whose sentences are all measured on, for `--protocol structshot` and `hou`; support sets are
+    /// drawn from `--data-file`, without the sentences that stand in both
+    #[arg(long, value_name = "FILE", requires = "data_file")]
+    pub queries: Option<String>,
+    /// Leave out the sentences that stand in this file too, such as the training file; repeatable
+    #[arg(long, value_name = "FILE", requires = "data_file")]
+    pub exclude: Vec<String>,
+    /// Entity types to draw, separated by commas; sentences with others are left out. All types if it is not given
+    #[arg(
+        long,
+        value_name = "TYPE,..",
+        value_delimiter = ',',
+        requires = "data_file"
+    )]
+    pub types: Vec<String>,
+    /// What an `I-` tag that continues no entity means
+    #[arg(long, value_enum, requires = "data_file")]
+    pub orphan: Option<Orphan>,
+    /// The rule by which sentences are drawn
+    #[arg(long, value_enum, default_value_t)]
+    pub protocol: Protocol,
+    /// Entity types of an episode, for `few-nerd`
+    #[arg(long, value_name = "N")]
+    pub n_way: Option<usize>,
+    /// Entities of each type in a support set: this many to twice as many, or more by other rules than `few-nerd`
+    #[arg(long, value_name = "K")]
+    pub k_shot: Option<usize>,
+    /// Entities of each type in a query set, for `few-nerd`: this many to twice as many; as many as `--k-shot`, or as the
+    /// recipe has for tests, if it is not given
+    #[arg(long, value_name = "K")]
+    pub n_query: Option<usize>,
+    /// How many episodes; as many as the recipe has if it is not given, without one 1000, or 10 against a whole file
+    #[arg(long, value_name = "N")]
+    pub count: Option<u64>,
+    /// Seed of the draw; that of the recipe if it is not given, 0 without one
+    #[arg(long)]
+    pub seed: Option<u64>,
+    /// Directory in Hugging Face layout, or name of a hub model, whose tokenizer counts for `--max-tokens`
+    #[arg(long, value_name = "DIR|ORG/NAME")]
+    pub backbone: Option<String>,
+    /// Leave out sentences of more tokens, special tokens included
+    #[arg(long, value_name = "N")]
+    pub max_tokens: Option<usize>,
+    /// Where relative names of data and models are also looked up
+    #[arg(long, value_name = "DIR", env = "METASHOT_DATA")]
+    pub data: Option<PathBuf>,
+}
+
+/// Flags of `episodes show`.
+#[derive(Args)]
+pub struct EpisodesShowArgs {
+    /// JSON lines in the format of Few-NERD's episodes, of this program or another
+    #[arg(value_name = "FILE")]
+    pub file: PathBuf,
+}
+
+/// Episodes of a recipe that can be frozen.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, clap::ValueEnum)]
+pub enum FrozenSplit {
+    /// Those that checkpoints and settings are chosen on.
+    Validation,
+    /// Those of the final table.
+    #[default]
+    Test,
+}
+
+/// How sentences are drawn.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, clap::ValueEnum)]
+pub enum Protocol {
+    /// N types, K to 2K entities of each, in the support and in the query set (Ding et al. 2021)
+    #[default]
+    FewNerd,
+    /// All types, the rarest first until each has K entities, against a whole file (Yang and Katiyar 2020)
+    Structshot,
+    /// All types, K or more of each and no sentence that could be spared, against a whole file (Hou et al. 2020)
+    Hou,
+}
+
+impl Protocol {
+    /// Its name on the command line and in files.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::FewNerd => "few-nerd",
+            Self::Structshot => "structshot",
+            Self::Hou => "hou",
+        }
+    }
 }
 
 /// Flags of `download`.

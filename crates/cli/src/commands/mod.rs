@@ -4,6 +4,7 @@
 
 mod adapt;
 mod download;
+mod episodes;
 mod eval;
 mod finetune;
 mod opened;
@@ -28,6 +29,7 @@ pub fn run(cli: Cli) -> Result<()> {
         Command::Finetune(args) => finetune::run(&args),
         Command::Adapt(args) => adapt::run(&args),
         Command::Predict(args) => predict::run(&args),
+        Command::Episodes(command) => episodes::run(&command),
         Command::Download(args) => download::run(&args),
     }
 }
