@@ -41,7 +41,9 @@ fn fixture(name: &str) -> String {
 fn domain(dir: &Dir) -> [String; 2] {
     let mut pool = String::new();
     for number in 0..6 {
-        pool += &format!("Ada{number} B-PER\nin O\nRome{number} B-LOC\n\nOslo{number} B-LOC\n\n");
+        let sentences =
+            format!("Ada{number} B-PER\nin O\nRome{number} B-LOC\n\nOslo{number} B-LOC\n\n");
+        pool.push_str(&sentences);
     }
     let queries = "Ada0 B-PER\nin O\nRome0 B-LOC\n\nnobody O\n\nEve B-PER\n";
     [dir.file("dev.txt", pool), dir.file("test.txt", queries)]
