@@ -130,7 +130,7 @@ fn a_config_that_disagrees_with_the_weights_names_the_parameter() {
     with_backbone(
         "config.json",
         config.to_string().as_bytes(),
-        &["expected", "found"],
+        &["the tokenizer of", "tokens, its model has embeddings for 3"],
     );
     with_backbone("config.json", b"{}", &["config.json"]);
     with_backbone("tokenizer.json", b"{}", &["tokenizer.json"]);

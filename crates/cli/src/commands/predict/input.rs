@@ -262,7 +262,9 @@ mod tests {
         drop(sender);
         let texts = |units: &[Unit]| units.iter().map(|unit| unit.text.clone()).collect();
         let mut all: Vec<Vec<String>> = receiver.iter().map(|chunk| texts(&chunk.units)).collect();
-        all.push(texts(&rest));
+        if !rest.is_empty() {
+            all.push(texts(&rest));
+        }
         (all, outcome.err().map(|error| error.to_string()))
     }
 

@@ -191,7 +191,9 @@ mod tests {
         let types = ["PER", "LOC"].map(str::to_owned);
         let mut out = Vec::new();
         write(&mut out, &unit, &entities, &types).unwrap();
-        expected.assert_eq(&String::from_utf8(out).unwrap());
+        // Escapes are shown as letters.
+        let shown = String::from_utf8(out).unwrap().replace('\u{1b}', "ESC");
+        expected.assert_eq(&shown);
     }
 
     #[test]
@@ -229,7 +231,7 @@ mod tests {
         check(
             |out, unit, entities, types| pretty(out, unit, entities, types, true),
             &expect![[r"
-                [1m[32m[Zoë][0m[2m(PER)[0m  [1m[32m[Ada:][0m[2m(PER)[0m [1m[36m[Kyiv][0m[2m(LOC)[0m
+                ESC[1mESC[32m[Zoë]ESC[0mESC[2m(PER)ESC[0m  ESC[1mESC[32m[Ada:]ESC[0mESC[2m(PER)ESC[0m ESC[1mESC[36m[Kyiv]ESC[0mESC[2m(LOC)ESC[0m
             "]],
         );
     }
