@@ -3,10 +3,15 @@
 //! Whoever draws episodes draws them from here, so that a seed means the same ones everywhere. Deliberately not here:
 //! the drawing, and tensors.
 
-use anyhow::Result;
+use std::collections::{BTreeSet, HashSet};
+
+use anyhow::{Context, Result};
 use metashot_data::{
     ClassSplit, disjoint,
-    text::{Corpus, Encoded, Tokenizer, read_bio},
+    text::{
+        Corpus, Encoded, FrozenEpisodes, Sentence, TaggingEpisode, Tokenizer, read_bio,
+        read_episodes,
+    },
 };
 
 use crate::recipe::{Ner, Paths};
@@ -15,21 +20,38 @@ use crate::recipe::{Ner, Paths};
 pub(crate) struct NerSplits {
     pub(crate) train: Corpus,
     pub(crate) validation: Corpus,
-    pub(crate) test: Corpus,
+    /// Nothing where there are frozen episodes in its place.
+    pub(crate) test: Option<Corpus>,
+    /// Frozen episodes to test on.
+    pub(crate) frozen: Option<FrozenEpisodes>,
 }
 
-/// Reads the files of a recipe.
+/// Reads the files of a recipe, with the file of frozen episodes to test on if one is named.
 ///
 /// # Errors
-/// A file that is missing or malformed, or splits whose types overlap.
-pub(crate) fn read_splits(ner: &Ner, paths: &Paths, seed: u64) -> Result<NerSplits> {
+/// A file that is missing or malformed, splits whose types overlap, or frozen episodes with types that the test file does
+/// not have.
+pub(crate) fn read_splits(ner: &Ner, frozen: &str, paths: &Paths, seed: u64) -> Result<NerSplits> {
     let read = |name: &str| -> Result<Corpus> {
         Ok(read_bio(&paths.find(name)?, ner.orphan.into())?.without_duplicates())
     };
-    let (train, validation, test) = (read(&ner.train)?, read(&ner.validation)?, read(&ner.test)?);
+    let frozen = match frozen {
+        "" => None,
+        name => Some(read_episodes(&paths.find(name)?)?),
+    };
+    let test = match (ner.test.as_str(), &frozen) {
+        ("", Some(_)) => None,
+        (name, _) => Some(read(name)?),
+    };
+    let (mut train, mut validation) = (read(&ner.train)?, read(&ner.validation)?);
     // A sentence that stands in two splits would be known before it is tested on.
-    let validation = validation.without(&train);
-    let test = test.without(&train).without(&validation);
+    validation = validation.without(&train);
+    let test = test.map(|test| test.without(&train).without(&validation));
+    if let Some(frozen) = &frozen {
+        // These are as they are, so it is the others that give way.
+        let sentences = all_sentences(frozen);
+        (train, validation) = (train.without(&sentences), validation.without(&sentences));
+    }
     let (train, validation) = if ner.validation_types == 0 {
         (train, validation)
     } else {
@@ -39,16 +61,62 @@ pub(crate) fn read_splits(ner: &Ner, paths: &Paths, seed: u64) -> Result<NerSpli
             validation.restrict(&split.validation)?,
         )
     };
-    disjoint(&[
-        ("train", &train.types),
-        ("validation", &validation.types),
-        ("test", &test.types),
-    ])?;
+    let known = [
+        ("train", train.types.as_slice()),
+        ("validation", validation.types.as_slice()),
+    ];
+    let Some(frozen) = frozen else {
+        let types = test.as_ref().map_or(&[][..], |test| &test.types);
+        disjoint(&[known[0], known[1], ("test", types)])?;
+        return Ok(NerSplits {
+            train,
+            validation,
+            test,
+            frozen: None,
+        });
+    };
+    let types = types_of(&frozen.episodes);
+    disjoint(&[known[0], known[1], ("the frozen episodes", &types)])?;
+    if let Some(test) = test {
+        test.type_ids(&types).with_context(|| {
+            format!(
+                "the frozen episodes are not of `ner.test`, `{}`; name their own file, or none by `--set ner.test=`",
+                ner.test
+            )
+        })?;
+    }
     Ok(NerSplits {
         train,
         validation,
-        test,
+        test: None,
+        frozen: Some(frozen),
     })
+}
+
+/// The types of all episodes, sorted.
+pub(crate) fn types_of(episodes: &[TaggingEpisode]) -> Vec<String> {
+    let types: BTreeSet<&String> = episodes.iter().flat_map(|episode| &episode.types).collect();
+    types.into_iter().cloned().collect()
+}
+
+/// The sentences of all episodes as a corpus without types.
+fn all_sentences(frozen: &FrozenEpisodes) -> Corpus {
+    let sentences = frozen
+        .episodes
+        .iter()
+        .flat_map(|episode| episode.support.iter().chain(&episode.query));
+    let mut seen = HashSet::new();
+    Corpus {
+        types: Vec::new(),
+        sentences: sentences
+            .filter(|sentence| seen.insert(&sentence.words))
+            .map(|sentence| Sentence {
+                words: sentence.words.clone(),
+                spans: Vec::new(),
+                line: sentence.line,
+            })
+            .collect(),
+    }
 }
 
 /// The sentences that fit into `max_tokens`, and their tokens: one that was cut could lose the entities it was drawn for.

@@ -2,6 +2,7 @@
 //!
 //! Deliberately not here: running the learners.
 
+use metashot_data::ContentHash;
 use metashot_meta::Interval;
 use serde::Serialize;
 
@@ -38,6 +39,9 @@ pub(crate) struct Results {
     pub metric: &'static str,
     /// The shape of the episodes.
     pub episodes: String,
+    /// The hash of their content, where they have one.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub episodes_hash: Option<ContentHash>,
     /// How many there were.
     pub n_episodes: usize,
     /// The seed of weights and episodes.
@@ -61,8 +65,10 @@ impl Results {
             .map(|row| row.learner.chars().count())
             .max()
             .unwrap_or(0);
+        let hash = self.episodes_hash;
+        let hash = hash.map_or_else(String::new, |hash| format!(", episodes {}", hash.short()));
         let title = format!(
-            "{}, {} test episodes of classes never seen in training (seed {})\n\n",
+            "{}, {} test episodes of classes never seen in training (seed {}{hash})\n\n",
             self.episodes, self.n_episodes, self.seed
         );
         let header = format!("{:width$}  {:>8}  95 % interval\n", "learner", self.metric);
@@ -104,6 +110,7 @@ mod tests {
         let results = Results {
             metric: "micro F1",
             episodes: "5-way 1~2-shot".into(),
+            episodes_hash: Some(ContentHash::of(b"abc")),
             n_episodes: 200,
             seed: 7,
             version: "0.1.0",
@@ -112,7 +119,7 @@ mod tests {
             rows: vec![row("meta-learned", 0.8125), row("none", 0.05)],
         };
         expect![[r"
-            5-way 1~2-shot, 200 test episodes of classes never seen in training (seed 7)
+            5-way 1~2-shot, 200 test episodes of classes never seen in training (seed 7, episodes ba7816bf8f01)
 
             learner       micro F1  95 % interval
             meta-learned     81.25  [80.25, 82.25]

@@ -11,7 +11,7 @@ mod sentences;
 use anyhow::Result;
 use candle_core::Tensor;
 use metashot_autograd::{Params, Patterns, Value};
-use metashot_data::text::Transitions;
+use metashot_data::{ContentHash, text::Transitions};
 use metashot_meta::{Prepared, unprepared};
 use rand_chacha::ChaCha8Rng;
 
@@ -51,6 +51,17 @@ pub enum Labels {
     Classes,
 }
 
+/// The episodes of the final table.
+#[derive(Clone, Debug)]
+pub struct TestEpisodes {
+    /// How many there are.
+    pub count: u64,
+    /// Their shape, where they do not have that of the recipe.
+    pub shape: Option<String>,
+    /// The hash of their content, where they have one.
+    pub hash: Option<ContentHash>,
+}
+
 /// What learning needs to know of a case.
 pub trait Case: Sync {
     /// The tensors of one episode.
@@ -64,6 +75,19 @@ pub trait Case: Sync {
 
     /// One line that says what the case works on.
     fn describe(&self) -> String;
+
+    /// The episodes of the final table: `count` of them, unless they come from a file.
+    ///
+    /// # Errors
+    /// When an episode cannot be drawn.
+    fn test_episodes(&self, seed: u64, count: u64) -> Result<TestEpisodes> {
+        let _ = seed;
+        Ok(TestEpisodes {
+            count,
+            shape: None,
+            hash: None,
+        })
+    }
 
     /// The task of the episode `(seed, index)`, with what is `frozen` for parameters that it will be used with.
     ///

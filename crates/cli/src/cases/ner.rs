@@ -2,24 +2,27 @@
 //!
 //! Deliberately not here: reading and sampling, which `metashot-data` does, and the encoder.
 
+mod part;
+
 use anyhow::{Context, Result, ensure};
 use candle_core::{DType, Device, Tensor};
 use metashot_autograd::{Params, Patterns, Value};
 use metashot_data::text::{
-    Corpus, Encoded, LabelScheme, LabelSet, NerEpisode, NerSampler, NerShape, Span, Tokenizer,
-    Transitions,
+    FrozenEpisodes, LabelScheme, LabelSet, NerShape, Span, Tokenizer, Transitions,
 };
 use metashot_meta::Prepared;
 use metashot_models::{BertConfig, TokenBatch, TokenClassifier};
 use rand_chacha::{ChaCha8Rng, rand_core::SeedableRng};
 
+use self::part::{Part, Picked, Reading};
 use super::{
-    Case, Half, Labels, Split,
+    Case, Half, Labels, Split, TestEpisodes,
     encoder::{FrozenLayers, Halves},
 };
 use crate::{
     heads::{refit_head, rows_by_label},
-    ner_data::{NerSplits, read_splits, readable},
+    learners::episode_seed,
+    ner_data::{NerSplits, read_splits},
     recipe::{Episodes, Ner, Paths},
     score::Score,
     starts::{Start, Starts},
@@ -39,13 +42,16 @@ pub struct NerCase {
     train: Part,
     validation: Part,
     test: Part,
+    /// Of the test episodes, where they come from a file.
+    from_file: Option<FromFile>,
 }
 
-/// The sentences of one split, tokenized once, and their episodes.
-struct Part {
-    corpus: Corpus,
-    encoded: Vec<Encoded>,
-    sampler: NerSampler,
+/// What is told of the episodes of a file.
+struct FromFile {
+    count: u64,
+    /// The least and the most types of an episode.
+    n_ways: (usize, usize),
+    shape: String,
 }
 
 /// The tensors of one episode.
@@ -68,13 +74,13 @@ struct Words {
 }
 
 impl NerCase {
-    /// Reads the files of a recipe, those of its starts among them.
+    /// Reads the files of a recipe, those of its starts among them, and `frozen` test episodes if a file is named.
     ///
     /// # Errors
     /// A file that is missing or malformed, splits whose types overlap, or types too few for the episodes.
     pub fn new(
         ner: &Ner,
-        episodes: &Episodes,
+        (episodes, frozen): (&Episodes, &str),
         paths: &Paths,
         starts: &Starts,
         (seed, device): (u64, Device),
@@ -83,7 +89,8 @@ impl NerCase {
             train,
             validation,
             test,
-        } = read_splits(ner, paths, seed)?;
+            frozen,
+        } = read_splits(ner, frozen, paths, seed)?;
         let backbone = &starts.backbone;
         let tokenizer = Tokenizer::from_file(&backbone.join("tokenizer.json"))?;
         let scheme = LabelScheme::from(ner.scheme);
@@ -103,13 +110,19 @@ impl NerCase {
                 k_shot: episodes.k_shot,
                 n_query,
             };
-            Part::new(corpus, &tokenizer, ner.max_tokens, shape)
+            Part::drawn(corpus, &tokenizer, ner.max_tokens, shape)
                 .with_context(|| format!("the {name} sentences do not make these episodes"))
         };
         let model = TokenClassifier::new(config, labels.roles.len())?;
         let transitions = Transitions::estimate(&train.sentences);
         let load = |start: &Start| starts.load(start, &model, &device);
         let named = |(name, start): &(String, Start)| Ok((name.clone(), load(start)?));
+        let from_file = frozen.as_ref().map(FromFile::new);
+        let test = match (frozen, test) {
+            (Some(frozen), _) => Part::frozen(frozen, &tokenizer, ner.max_tokens)?,
+            (None, Some(test)) => part(test, episodes.test_n_query, "test")?,
+            (None, None) => unreachable!("there are test sentences or frozen episodes"),
+        };
         Ok(Self {
             start: load(&starts.first)?,
             others: starts.others.iter().map(named).collect::<Result<_>>()?,
@@ -120,7 +133,8 @@ impl NerCase {
             device,
             train: part(train, episodes.n_query, "training")?,
             validation: part(validation, episodes.test_n_query, "validation")?,
-            test: part(test, episodes.test_n_query, "test")?,
+            test,
+            from_file,
         })
     }
 
@@ -143,28 +157,20 @@ impl NerCase {
         }
     }
 
-    /// The tokens and the words of some sentences, with the entities of an episode's types.
-    fn words(
-        &self,
-        part: &Part,
-        episode: &NerEpisode,
-        picked: &[usize],
-    ) -> Result<(TokenBatch, Words)> {
+    /// The tokens and the words of some sentences, with their entities.
+    fn words(&self, sentences: Vec<(&Reading, Vec<Span>)>) -> Result<(TokenBatch, Words)> {
         let (mut targets, mut tokens, mut gold) = (Vec::new(), Vec::new(), Vec::new());
         let mut first_token = 0;
-        for &index in picked {
-            let (sentence, encoded) = (&part.corpus.sentences[index], &part.encoded[index]);
-            let spans = episode.spans(sentence);
-            let n_words = sentence.words.len();
-            let positions = encoded.word_positions();
-            tokens.extend(positions.iter().map(|at| (first_token + at) as u32));
-            first_token += encoded.ids.len();
+        let sequences = sentences.iter().flat_map(|(read, _)| &read.sequences);
+        let batch = TokenBatch::from_sequences(sequences);
+        for (read, spans) in sentences {
+            let n_words = read.words.len();
+            tokens.extend(read.words.iter().map(|at| (first_token + at) as u32));
+            first_token += read.n_tokens();
             let labels = self.scheme.encode(&spans, n_words);
             targets.extend(labels.iter().map(|&label| label as i64));
             gold.push((n_words, spans));
         }
-        let batch =
-            TokenBatch::from_sequences(picked.iter().map(|&index| &part.encoded[index].ids));
         let tokens = Tensor::new(tokens, &self.device)?;
         let words = Words {
             targets,
@@ -208,19 +214,33 @@ impl Case for NerCase {
     const HEAD: &'static str = TokenClassifier::HEAD;
 
     fn describe(&self) -> String {
-        let part = |part: &Part| {
-            format!(
-                "{} types in {} sentences",
-                part.corpus.types.len(),
-                part.encoded.len()
-            )
-        };
+        let n_way = self.labels.types.len();
+        let others = self
+            .from_file
+            .as_ref()
+            .filter(|file| file.n_ways != (n_way, n_way));
+        let others = others.map_or_else(String::new, |file| {
+            format!("; training is {n_way}-way, the test {}", file.shape)
+        });
         format!(
-            "entities: {} to train on, {} to validate on, {} to test on",
-            part(&self.train),
-            part(&self.validation),
-            part(&self.test)
+            "entities: {} to train on, {} to validate on, {} to test on{others}",
+            self.train.describe(),
+            self.validation.describe(),
+            self.test.describe()
         )
+    }
+
+    fn test_episodes(&self, seed: u64, count: u64) -> Result<TestEpisodes> {
+        let (count, shape) = match &self.from_file {
+            Some(file) => (file.count, Some(file.shape.clone())),
+            None => (count, None),
+        };
+        let hash = self.test.hash(episode_seed(seed, Split::Test), count)?;
+        Ok(TestEpisodes {
+            count,
+            shape,
+            hash: Some(hash),
+        })
     }
 
     fn task(
@@ -230,16 +250,16 @@ impl Case for NerCase {
         index: u64,
         frozen: Option<&FrozenLayers>,
     ) -> Result<NerTask> {
-        let part = self.part(split);
-        let episode = part.sampler.episode(seed, index)?;
-        let (support_tokens, support) = self.words(part, &episode, &episode.support)?;
-        let (query_tokens, query) = self.words(part, &episode, &episode.query)?;
+        let Picked { n_types, halves } = self.part(split).episode(seed, index)?;
+        let [support, query] = halves;
+        let (support_tokens, support) = self.words(support)?;
+        let (query_tokens, query) = self.words(query)?;
         let bert = &self.model.bert;
         Ok(NerTask {
             tokens: Halves::new(bert, support_tokens, query_tokens, frozen, &self.device)?,
             support,
             query,
-            labels: labels(self.scheme, episode.types.len()),
+            labels: labels(self.scheme, n_types),
         })
     }
 
@@ -342,20 +362,25 @@ impl NerTask {
     }
 }
 
-impl Part {
-    fn new(
-        corpus: Corpus,
-        tokenizer: &Tokenizer,
-        max_tokens: usize,
-        shape: NerShape,
-    ) -> Result<Self> {
-        let (corpus, encoded) = readable(corpus, tokenizer, max_tokens)?;
-        let types: Vec<usize> = (0..corpus.types.len()).collect();
-        let sampler = NerSampler::new(&corpus, &types, shape)?;
-        Ok(Self {
-            corpus,
-            encoded,
-            sampler,
-        })
+impl FromFile {
+    fn new(frozen: &FrozenEpisodes) -> Self {
+        let n_ways = || frozen.episodes.iter().map(|episode| episode.types.len());
+        let n_ways = (n_ways().min().unwrap_or(0), n_ways().max().unwrap_or(0));
+        let way = match n_ways {
+            (least, most) if least == most => format!("{least}-way"),
+            (least, most) => format!("{least}- to {most}-way"),
+        };
+        let shape = match frozen.header.as_ref().map(|header| &header.origin) {
+            None => way,
+            Some(origin) if origin.n_query.is_some() => {
+                format!("{way} {}~{}-shot", origin.k_shot, 2 * origin.k_shot)
+            }
+            Some(origin) => format!("{way} {}-shot ({})", origin.k_shot, origin.protocol),
+        };
+        Self {
+            count: frozen.episodes.len() as u64,
+            n_ways,
+            shape,
+        }
     }
 }

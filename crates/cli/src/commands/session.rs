@@ -48,7 +48,13 @@ pub(super) fn with_case(recipe: &Recipe, common: &Common, job: impl Job) -> Resu
                     .map(find)
                     .collect::<Result<_>>()?,
             };
-            let case = NerCase::new(ner, &recipe.episodes, &paths, &starts, opened)?;
+            let case = NerCase::new(
+                ner,
+                (&recipe.episodes, &recipe.evaluation.episodes),
+                &paths,
+                &starts,
+                opened,
+            )?;
             say(&case.describe());
             job.run(&case, recipe, &workers)
         }

@@ -26,9 +26,12 @@ pub(crate) fn compare<C: Case>(
     (start, learned): (&Params, &Params),
     train_minutes: Option<f64>,
 ) -> Result<Results> {
+    let n_episodes = recipe.evaluation.test_episodes as u64;
+    let episodes = case.test_episodes(recipe.seed, n_episodes)?;
     let mut table = Table {
         case,
         recipe,
+        n_episodes: episodes.count,
         workers,
         rows: Vec::new(),
     };
@@ -46,8 +49,11 @@ pub(crate) fn compare<C: Case>(
     };
     Ok(Results {
         metric,
-        episodes: format!("{}-way {shots}-shot", shape.n_way),
-        n_episodes: recipe.evaluation.test_episodes,
+        episodes: episodes
+            .shape
+            .unwrap_or_else(|| format!("{}-way {shots}-shot", shape.n_way)),
+        episodes_hash: episodes.hash,
+        n_episodes: episodes.count as usize,
         seed: recipe.seed,
         version: env!("CARGO_PKG_VERSION"),
         threads: workers.n_threads(),
@@ -64,6 +70,7 @@ pub(crate) fn compare<C: Case>(
 struct Table<'a, C> {
     case: &'a C,
     recipe: &'a Recipe,
+    n_episodes: u64,
     workers: &'a Workers,
     rows: Vec<(String, Vec<Score>)>,
 }
@@ -147,7 +154,7 @@ impl<C: Case> Table<'_, C> {
     ) -> Result<()> {
         let episodes = Episodes {
             split: Split::Test,
-            count: self.recipe.evaluation.test_episodes as u64,
+            count: self.n_episodes,
             seed: self.recipe.seed,
         };
         let scores = evaluate(

@@ -85,7 +85,9 @@ pub struct Ner {
     pub train: String,
     /// Two-column BIO file for choosing the checkpoint.
     pub validation: String,
-    /// Two-column BIO file with the types of the final table; none of them may be in `train`.
+    /// Two-column BIO file with the types of the final table; none of them may be in `train`. It may be missing where
+    /// `evaluation.episodes` names frozen ones.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
     pub test: String,
     /// How many of the training types are set aside for validation, where both files have the same types; 0 where
     /// `validation` has types of its own.
@@ -97,7 +99,8 @@ pub struct Ner {
     /// model or run.
     #[serde(default)]
     pub init: Init,
-    /// Tokens a sentence may have, special tokens included; longer ones are left out of the episodes.
+    /// Tokens a sentence may have, special tokens included; longer ones are left out of the episodes that are drawn, and
+    /// read in overlapping windows in frozen ones.
     pub max_tokens: usize,
     /// How entities become token labels.
     #[serde(default)]
@@ -369,6 +372,9 @@ pub struct Evaluation {
     pub validation_episodes: usize,
     /// Episodes of the final table.
     pub test_episodes: usize,
+    /// File with frozen episodes of entities: the final table has all of them, in place of drawn ones.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub episodes: String,
     /// Learning rates that fine-tuning chooses from on the validation classes.
     pub finetune_lr: Vec<f64>,
     /// Numbers of steps that fine-tuning chooses from on the validation classes.
@@ -602,11 +608,19 @@ impl Recipe {
                 ),
             }
         }
+        ensure!(
+            self.ner.is_some() || self.evaluation.episodes.is_empty(),
+            "`evaluation.episodes` goes with `[ner]`: only episodes of sentences with entities are frozen"
+        );
         if let Some(ner) = &self.ner {
             ensure!(
                 ner.max_tokens >= 3,
                 "`ner.max_tokens` must be at least 3, found {}",
                 ner.max_tokens
+            );
+            ensure!(
+                !(ner.test.is_empty() && self.evaluation.episodes.is_empty()),
+                "`ner.test` must name a file, or `evaluation.episodes` one of frozen episodes"
             );
         }
         Ok(())

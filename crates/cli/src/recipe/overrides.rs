@@ -78,6 +78,9 @@ pub struct Overrides {
     /// Episodes of the final table
     #[arg(long)]
     pub test_episodes: Option<usize>,
+    /// File with frozen episodes: the final table has all of them, in place of drawn ones
+    #[arg(long, value_name = "FILE", conflicts_with = "test_episodes")]
+    pub episodes: Option<String>,
 }
 
 impl Overrides {
@@ -129,6 +132,10 @@ impl Overrides {
                 count(self.validation_episodes),
             ),
             ("evaluation.test_episodes", count(self.test_episodes)),
+            (
+                "evaluation.episodes",
+                self.episodes.clone().map(Value::String),
+            ),
         ];
         for (key, value) in settings {
             if let Some(value) = value {

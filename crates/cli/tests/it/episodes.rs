@@ -39,14 +39,13 @@ fn fixture(name: &str) -> String {
 
 /// Files of a domain with two types: sentences to learn from, and to be measured on.
 fn domain(dir: &Dir) -> [String; 2] {
-    let mut pool = String::new();
-    for number in 0..6 {
-        let sentences =
-            format!("Ada{number} B-PER\nin O\nRome{number} B-LOC\n\nOslo{number} B-LOC\n\n");
-        pool.push_str(&sentences);
-    }
+    let lines = |n: usize| format!("Ada{n} B-PER\nin O\nRome{n} B-LOC\n\nOslo{n} B-LOC\n\n");
+    let pool: Vec<String> = (0..6).map(lines).collect();
     let queries = "Ada0 B-PER\nin O\nRome0 B-LOC\n\nnobody O\n\nEve B-PER\n";
-    [dir.file("dev.txt", pool), dir.file("test.txt", queries)]
+    [
+        dir.file("dev.txt", pool.concat()),
+        dir.file("test.txt", queries),
+    ]
 }
 
 #[test]
@@ -256,13 +255,20 @@ fn shown(dir: &Dir, content: impl AsRef<[u8]>, expected: &[&str]) -> String {
     refused(dir, &["show", "bad.jsonl"], expected)
 }
 
+/// The lines with another word in the second.
+fn changed(lines: &[String]) -> Vec<String> {
+    let mut lines = lines.to_vec();
+    let line: Value = serde_json::from_str(&lines[1]).unwrap();
+    let word = line["query"]["word"][0][0].to_string();
+    lines[1] = lines[1].replacen(&word, "\"else\"", 1);
+    lines
+}
+
 #[test]
 fn changed_episodes_are_named_with_their_hashes() {
     let dir = Dir::new();
     let lines = lines(&dir);
-    let word = serde_json::from_str::<Value>(&lines[1]).unwrap()["query"]["word"][0][0].to_string();
-    let changed = lines[1].replacen(&word, "\"else\"", 1);
-    let file = [lines[0].as_str(), &changed, &lines[2]].join("\n");
+    let file = changed(&lines).join("\n");
     let header: Value = serde_json::from_str(&lines[0]).unwrap();
     let hash = header["metashot"]["hash"].as_str().unwrap();
     let expected = [
@@ -337,4 +343,146 @@ fn bad_lines_have_their_number() {
         &["show", "nowhere.jsonl"],
         &["failed to read `nowhere.jsonl`"],
     );
+}
+
+/// A tiny run in `run`, and its table.
+fn trained(dir: &Dir, args: &[&str]) -> String {
+    let output = dir.train(&[&["--out=run"], args].concat());
+    assert!(output.status.success(), "{}", text(&output.stderr));
+    text(&output.stdout)
+}
+
+#[test]
+fn frozen_episodes_are_measured_on_as_those_that_were_drawn() {
+    let dir = Dir::new();
+    let table = trained(&dir, &[]);
+    let (frozen, _) = sample(&dir, &["--count=3", "--seed=1"]);
+    let title = table.lines().next().unwrap();
+    assert!(
+        title.ends_with(&format!("(seed 1, episodes {})", frozen.hash.short())),
+        "{title}"
+    );
+    let results = fs::read_to_string(dir.path().join("run/results.json")).unwrap();
+    let results: Value = serde_json::from_str(&results).unwrap();
+    assert_eq!(results["episodes_hash"], frozen.hash.to_string());
+
+    let output = dir.run(&["eval", "run", "--episodes=out.jsonl"]);
+    assert_eq!(text(&output.stdout), table, "{}", text(&output.stderr));
+    // The test file is not needed.
+    let output = dir.run(&["eval", "run", "--episodes=out.jsonl", "--set=ner.test="]);
+    assert_eq!(text(&output.stdout), table, "{}", text(&output.stderr));
+    // All episodes of a file are measured on.
+    let (frozen, _) = sample(&dir, &["--count=2", "--seed=8"]);
+    let output = dir.run(&["eval", "run", "--episodes=out.jsonl"]);
+    let other = text(&output.stdout);
+    assert!(
+        other.starts_with("3-way 1~2-shot, 2 test episodes"),
+        "{other}"
+    );
+    assert!(other.contains(&frozen.hash.short()), "{other}");
+}
+
+#[test]
+fn training_ends_with_frozen_episodes_of_another_shape() {
+    let dir = Dir::new();
+    // Half of the test sentences to learn from, half to be measured on, with a sentence that is too long for a sequence.
+    let test = fs::read_to_string(fixture("test.txt")).unwrap();
+    let sentences: Vec<&str> = test.trim().split("\n\n").collect();
+    let half = |odd: usize| -> String {
+        let picked = sentences.iter().enumerate().filter(|(at, _)| at % 2 == odd);
+        picked
+            .take(60)
+            .flat_map(|(_, sentence)| [sentence, "\n\n"])
+            .collect()
+    };
+    let long: String = sentences
+        .iter()
+        .take(30)
+        .flat_map(|sentence| [sentence, "\n"])
+        .collect();
+    let pool = dir.file("pool.txt", half(1));
+    let queries = dir.file("queries.txt", half(0) + &long);
+    let (frozen, _) = sample(
+        &dir,
+        &[
+            &format!("--data-file={pool}"),
+            &format!("--queries={queries}"),
+            "--protocol=structshot",
+            "--k-shot=1",
+            "--count=2",
+        ],
+    );
+    let n_types = frozen.episodes[0].types.len();
+    assert!(n_types > 3);
+    let table = trained(
+        &dir,
+        &["--set=evaluation.episodes=out.jsonl", "--set=ner.test="],
+    );
+    let title = format!("{n_types}-way 1-shot (structshot), 2 test episodes");
+    assert!(table.starts_with(&title), "{table}");
+    assert!(table.contains(&frozen.hash.short()), "{table}");
+    let config = fs::read_to_string(dir.path().join("run/config.toml")).unwrap();
+    assert!(config.contains("episodes = \"out.jsonl\""), "{config}");
+}
+
+#[test]
+fn frozen_episodes_that_do_not_fit_a_run_are_refused() {
+    let dir = Dir::new();
+    let check = |args: &[&str], expected: &[&str]| {
+        let output = dir.train(&[&["--out=run"], args].concat());
+        let told = text(&output.stderr);
+        assert!(!output.status.success());
+        for part in expected {
+            assert!(told.contains(part), "no `{part}` in:\n{told}");
+        }
+        assert!(!dir.path().join("run").exists());
+    };
+    check(
+        &["--set=evaluation.episodes=nowhere.jsonl"],
+        &["found no `nowhere.jsonl`"],
+    );
+    let lines = lines(&dir);
+    dir.file("cut.jsonl", &lines[0]);
+    check(
+        &["--set=evaluation.episodes=cut.jsonl"],
+        &["expected 3 episodes", "found 1"],
+    );
+    dir.file("changed.jsonl", changed(&lines).join("\n"));
+    check(
+        &["--set=evaluation.episodes=changed.jsonl"],
+        &["changed.jsonl:2: expected the hash"],
+    );
+
+    let train = fs::read_to_string(fixture("train.txt")).unwrap();
+    let seen = train
+        .lines()
+        .find_map(|line| line.split_once(" B-"))
+        .unwrap()
+        .1
+        .to_owned();
+    let episode = |kind: &str| {
+        format!(
+            "{{\"types\": [\"{kind}\"], \"support\": {{\"word\": [[\"a\"]], \"label\": [[\"{kind}\"]]}}, \
+             \"query\": {{\"word\": [[\"b\"]], \"label\": [[\"O\"]]}}}}\n"
+        )
+    };
+    dir.file("seen.jsonl", episode(&seen));
+    check(
+        &["--set=evaluation.episodes=seen.jsonl"],
+        &[&format!(
+            "class `{seen}` stands in both `train` and `the frozen episodes`"
+        )],
+    );
+    dir.file("other.jsonl", episode("river-boat"));
+    check(
+        &["--set=evaluation.episodes=other.jsonl"],
+        &[
+            "the frozen episodes are not of `ner.test`",
+            "`river-boat` is not in the corpus",
+            "`--set ner.test=`",
+        ],
+    );
+    check(&["--set=ner.test="], &["`ner.test` must name a file"]);
+    let output = dir.run(&["eval", "run", "--episodes=out.jsonl", "--test-episodes=2"]);
+    assert!(text(&output.stderr).contains("cannot be used with"));
 }

@@ -116,9 +116,14 @@ impl Plan {
         )?;
         let embedded = recipe.is_embedded().then(embedded::unpack).transpose()?;
         let paths = paths(args.data.as_deref(), embedded.as_ref());
+        ensure!(
+            !ner.test.is_empty(),
+            "the recipe names no `ner.test` to draw from"
+        );
         let NerSplits {
             validation, test, ..
-        } = read_splits(ner, &paths, recipe.seed)?;
+        } = read_splits(ner, "", &paths, recipe.seed)?;
+        let test = test.context("the recipe has no test sentences")?;
         let (split, name, corpus, in_recipe) = match args.split.unwrap_or_default() {
             FrozenSplit::Validation => {
                 let count = recipe.evaluation.validation_episodes;
