@@ -181,13 +181,18 @@ pub trait Case: Sync {
         None
     }
 
-    /// As [`Case::score`], for the best sequence by the logits of [`Labels::Classes`] and [`Case::transitions`] to the
-    /// power `tau`.
+    /// As [`Case::score`], for the best sequence of classes by the logits and [`Case::transitions`] to the power `tau`.
     ///
     /// # Errors
     /// When the case has no sequences.
-    fn score_sequence(&self, task: &Self::Task, logits: &Tensor, tau: f64) -> Result<Score> {
-        let _ = (task, logits, tau);
+    fn score_sequence(
+        &self,
+        task: &Self::Task,
+        logits: &Tensor,
+        labels: Labels,
+        tau: f64,
+    ) -> Result<Score> {
+        let _ = (task, logits, labels, tau);
         anyhow::bail!("examples are no sequence here, so there are no steps to weigh")
     }
 }

@@ -338,10 +338,23 @@ impl Case for NerCase {
         Some(&self.transitions)
     }
 
-    fn score_sequence(&self, task: &NerTask, logits: &Tensor, tau: f64) -> Result<Score> {
+    fn score_sequence(
+        &self,
+        task: &NerTask,
+        logits: &Tensor,
+        labels: Labels,
+        tau: f64,
+    ) -> Result<Score> {
         let classes = task.classes();
+        let n_types = classes.types.len();
         let find = |row: &[f32]| {
-            let labels = self.transitions.decode(row, classes.types.len(), tau)?;
+            let labels = match labels {
+                Labels::Classes => self.transitions.decode(row, n_types, tau)?,
+                Labels::Learned => {
+                    let row = task.labels.sum_by_class(row);
+                    self.transitions.decode(&row, n_types, tau)?
+                }
+            };
             Ok(classes.spans(&labels))
         };
         task.query.score(logits, find)

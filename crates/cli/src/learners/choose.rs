@@ -45,22 +45,23 @@ pub(super) fn fine_tuning<C: Case>(
     )
 }
 
-/// Nearest neighbours with the weight of steps that does best.
+/// The best sequences by a learner's logits, with the weight of steps that does best.
 ///
 /// # Errors
 /// When no setting gives finite numbers.
 pub(super) fn structured<C: Case>(
     case: &C,
+    (learner, name): (&Learner, &str),
     start: (&Params, Option<&C::Frozen>),
     recipe: &Recipe,
     workers: &Workers,
 ) -> Result<Choice> {
     let candidates = recipe.evaluation.viterbi_tau.iter().map(|&tau| {
-        let name = format!("nearest neighbours, Viterbi with tau {tau}");
-        (Learner::Structured(tau), name)
+        let name = format!("{name}, Viterbi with tau {tau}");
+        (learner.with_steps(tau), name)
     });
     best(case, start, candidates, recipe, workers)
-        .context("nearest neighbours with Viterbi fail with every `evaluation.viterbi_tau`")
+        .with_context(|| format!("{name} with Viterbi fail with every `evaluation.viterbi_tau`"))
 }
 
 /// The candidate with the best score, the first of equals; `None` if all fail.

@@ -26,15 +26,23 @@ use crate::{
     score::Score,
 };
 
-/// How a task is learned from a start.
+/// How a task is learned from a start, and how predictions are read off.
 #[derive(Clone, Debug)]
-pub(crate) enum Learner {
+pub(crate) struct Learner {
+    /// Where the logits come from.
+    pub(crate) source: Source,
+    /// Each row has its best label, or the rows have the best sequence by their logits and the steps of the training
+    /// classes to this power.
+    pub(crate) tau: Option<f64>,
+}
+
+/// Where the logits of a task come from.
+#[derive(Clone, Debug)]
+pub(crate) enum Source {
     /// Gradient descent on the support set, by no step or more, with a head to start from.
     Descend(InnerLoop, HeadStart),
-    /// Each query example has the class of its nearest neighbour in the support set.
+    /// Distances to the nearest neighbours in the support set.
     Nearest,
-    /// The best sequence by the distances to nearest neighbours and the steps of the training classes to this power.
-    Structured(f64),
 }
 
 /// Where the head of a task starts.
@@ -117,14 +125,27 @@ pub(crate) fn loss<C: Case>(
 }
 
 impl Learner {
+    /// A learner whose rows have their best labels.
+    fn of_each(source: Source) -> Self {
+        Self { source, tau: None }
+    }
+
     /// The start as it is.
     pub(crate) fn none() -> Self {
-        Self::Descend(InnerLoop::none(), HeadStart::Learned)
+        Self::of_each(Source::Descend(InnerLoop::none(), HeadStart::Learned))
     }
 
     /// The nearest class mean of the start's embeddings.
     pub(crate) fn prototypes() -> Self {
-        Self::Descend(InnerLoop::none(), HeadStart::Prototypes(1.0))
+        Self::of_each(Source::Descend(
+            InnerLoop::none(),
+            HeadStart::Prototypes(1.0),
+        ))
+    }
+
+    /// The class of the nearest neighbour by the start's embeddings.
+    pub(crate) fn nearest() -> Self {
+        Self::of_each(Source::Nearest)
     }
 
     /// Fine-tuning of the parameters that `adapt` names.
@@ -136,7 +157,7 @@ impl Learner {
             order: Order::First,
             memory: Memory::Flat,
         };
-        Self::Descend(inner, HeadStart::Learned)
+        Self::of_each(Source::Descend(inner, HeadStart::Learned))
     }
 
     /// The learner that a recipe's meta-learned start is used with.
@@ -146,13 +167,21 @@ impl Learner {
             order: Order::First,
             ..training_loop(recipe)
         };
-        Self::Descend(inner, HeadStart::of(recipe))
+        Self::of_each(Source::Descend(inner, HeadStart::of(recipe)))
+    }
+
+    /// The same with the best sequences.
+    fn with_steps(&self, tau: f64) -> Self {
+        Self {
+            tau: Some(tau),
+            ..self.clone()
+        }
     }
 
     /// What adapting to a task changes.
     fn changing(&self) -> Option<&Patterns> {
-        match self {
-            Self::Descend(inner, _) if inner.steps > 0 => Some(&inner.adapt),
+        match &self.source {
+            Source::Descend(inner, _) if inner.steps > 0 => Some(&inner.adapt),
             _ => None,
         }
     }
@@ -167,17 +196,24 @@ impl Learner {
     /// # Errors
     /// When a number is not finite or the model does not fit its input.
     pub(crate) fn run<C: Case>(&self, case: &C, start: &Params, task: &C::Task) -> Result<Score> {
-        match self {
-            Self::Descend(inner, head) => {
+        let (logits, labels) = match &self.source {
+            Source::Descend(inner, head) => {
                 let start = head.slow::<C>(start);
                 let prepare = |p: &Params<Value>| head.prepare(case, task, p, &inner.adapt);
                 let support = |p: &Params<Value>| loss(case, task, Half::Support, p);
                 let fast = adapt(&start, prepare, support, inner)?.fast.constants();
-                let logits = logits(case, task, Half::Query, &fast)?;
-                case.score(task, finite(logits.tensor())?, Labels::Learned)
+                let logits = logits(case, task, Half::Query, &fast)?.into_tensor();
+                (logits, Labels::Learned)
             }
-            Self::Nearest => case.score(task, &nearest(case, start, task)?, Labels::Classes),
-            Self::Structured(tau) => case.score_sequence(task, &nearest(case, start, task)?, *tau),
+            Source::Nearest => (nearest(case, start, task)?, Labels::Classes),
+        };
+        ensure!(
+            metashot_autograd::ops::all_finite(&logits)?,
+            "the logits are not finite: adapting diverged; a smaller rate may help"
+        );
+        match self.tau {
+            None => case.score(task, &logits, labels),
+            Some(tau) => case.score_sequence(task, &logits, labels, tau),
         }
     }
 }
@@ -188,18 +224,8 @@ fn nearest<C: Case>(case: &C, start: &Params, task: &C::Task) -> Result<Tensor> 
     let prepared = case.prepare(task, &params, &Patterns::default())?;
     let params = params.overlaid(&prepared.start).overlaid(&prepared.fixed);
     let [support, query] = [Half::Support, Half::Query].map(|half| case.embed(task, half, &params));
-    let logits = nearest_neighbor_logits(&query?, &support?, &case.rows(task, Labels::Classes))?;
-    finite(&logits)?;
-    Ok(logits)
-}
-
-/// Numbers that something can be read off.
-fn finite(logits: &Tensor) -> Result<&Tensor> {
-    ensure!(
-        metashot_autograd::ops::all_finite(logits)?,
-        "the logits are not finite: adapting diverged; a smaller rate may help"
-    );
-    Ok(logits)
+    let rows = case.rows(task, Labels::Classes);
+    Ok(nearest_neighbor_logits(&query?, &support?, &rows)?)
 }
 
 /// The inner loop of meta-training.

@@ -81,7 +81,9 @@ impl<C: Case> Table<'_, C> {
         if self.wants(LearnerKind::MetaLearned) {
             let learner = Learner::of(self.recipe);
             let frozen = self.case.frozen(learned, learner.changing().as_slice());
-            self.add("meta-learned", &learner, (learned, frozen.as_ref()))?;
+            let start = (learned, frozen.as_ref());
+            self.add("meta-learned", &learner, start)?;
+            self.structured("", (&learner, "meta-learned"), start)?;
         }
         let frozen = self.case.frozen(learned, &[]);
         let start = (learned, frozen.as_ref());
@@ -123,10 +125,21 @@ impl<C: Case> Table<'_, C> {
         }
         if self.wants(LearnerKind::Nearest) {
             let name = format!("{prefix}nearest neighbours");
-            self.add(&name, &Learner::Nearest, start)?;
+            self.add(&name, &Learner::nearest(), start)?;
         }
+        let nearest = (&Learner::nearest(), "nearest neighbours");
+        self.structured(prefix, nearest, start)
+    }
+
+    /// A learner with the best sequences, where rows are one.
+    fn structured(
+        &mut self,
+        prefix: &str,
+        learner: (&Learner, &str),
+        start: (&Params, Option<&C::Frozen>),
+    ) -> Result<()> {
         if self.case.transitions().is_some() && self.wants(LearnerKind::Structured) {
-            let choice = choose::structured(self.case, start, self.recipe, self.workers)?;
+            let choice = choose::structured(self.case, learner, start, self.recipe, self.workers)?;
             self.chosen(prefix, &choice, start)?;
         }
         Ok(())

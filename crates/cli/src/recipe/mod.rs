@@ -408,7 +408,8 @@ pub enum LearnerKind {
     Prototypes,
     /// The nearest neighbour by a start's embeddings (`NNShot`).
     Nearest,
-    /// The same, and how entities follow one another in training (`StructShot`); for named entities.
+    /// The nearest neighbour and the meta-learned start by the best sequences, as entities follow one another in training
+    /// (`StructShot`); for named entities.
     Structured,
 }
 
@@ -417,7 +418,7 @@ fn everything() -> Vec<String> {
 }
 
 fn viterbi_tau() -> Vec<f64> {
-    vec![0.01, 0.05, 0.2, 0.5, 1.0]
+    vec![0.05, 0.2, 0.5, 1.0, 2.0, 4.0]
 }
 
 fn all_learners() -> Vec<LearnerKind> {

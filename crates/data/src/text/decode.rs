@@ -2,7 +2,7 @@
 //!
 //! Deliberately not here: transition scores; a step from label to label is allowed or it is not.
 
-use crate::text::LabelSet;
+use crate::text::{LabelSet, Role};
 
 impl LabelSet {
     /// The labels with the largest sum of log-probabilities among all sequences in which every word that continues an
@@ -69,6 +69,44 @@ impl LabelSet {
             }
         }
         labels
+    }
+}
+
+impl LabelSet {
+    /// Log-probabilities of labels as those of classes: outside, then each type with all of its labels together.
+    ///
+    /// ```
+    /// use metashot_data::text::{LabelScheme, LabelSet};
+    ///
+    /// let labels = LabelSet::new(LabelScheme::Bio, &["PER".to_owned()]);
+    /// let classes = labels.sum_by_class(&[0.5f32.ln(), 0.3f32.ln(), 0.2f32.ln()]);
+    /// assert!(classes.iter().all(|p| (p.exp() - 0.5).abs() < 1e-6));
+    /// ```
+    ///
+    /// # Shapes
+    /// - `log_probs`: `(words, labels)`, row by row
+    /// - result: `(words, 1 + types)`, row by row
+    ///
+    /// # Panics
+    /// When the number of log-probabilities is no multiple of the number of labels.
+    pub fn sum_by_class(&self, log_probs: &[f32]) -> Vec<f32> {
+        let n_labels = self.roles.len();
+        assert!(
+            log_probs.len().is_multiple_of(n_labels),
+            "a row of the matrix is not whole"
+        );
+        let class = |role: &Role| role.kind().map_or(0, |kind| kind + 1);
+        let mut sums = Vec::with_capacity(log_probs.len() / n_labels * (1 + self.types.len()));
+        for row in log_probs.chunks_exact(n_labels) {
+            // Sums of exponentials from the largest down, so that none is lost to rounding.
+            let largest = row.iter().copied().fold(f32::NEG_INFINITY, f32::max);
+            let mut shares = vec![0f64; 1 + self.types.len()];
+            for (role, &log_prob) in self.roles.iter().zip(row) {
+                shares[class(role)] += f64::from(log_prob - largest).exp();
+            }
+            sums.extend(shares.iter().map(|share| share.ln() as f32 + largest));
+        }
+        sums
     }
 }
 
