@@ -13,12 +13,14 @@ macro_rules! files {
     };
 }
 
-const FILES: [(&str, &[u8]); 6] = files![
+const FILES: [(&str, &[u8]); 8] = files![
     "train.txt",
     "validation.txt",
     "test.txt",
     "bert/config.json",
     "bert/tokenizer.json",
+    "bert/tokenizer_config.json",
+    "bert/vocab.txt",
     "bert/model.safetensors",
 ];
 

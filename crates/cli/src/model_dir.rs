@@ -11,9 +11,11 @@ use serde_json::json;
 
 /// The file a tokenizer is read from.
 pub(crate) const TOKENIZER: &str = "tokenizer.json";
-const CONFIG: &str = "tokenizer_config.json";
+/// What `transformers` is told about it.
+pub(crate) const CONFIG: &str = "tokenizer_config.json";
 const VOCABULARY: &str = "vocab.txt";
-const SPECIAL: &str = "special_tokens_map.json";
+/// Its special tokens, as earlier versions of `transformers` look for them.
+pub(crate) const SPECIAL: &str = "special_tokens_map.json";
 
 /// Writes a vocabulary as `transformers` has it; `positions` is the longest sentence of its model, in tokens.
 pub(crate) fn write_tokenizer(
@@ -45,15 +47,27 @@ pub(crate) fn write_tokenizer(
     Ok(())
 }
 
-/// Copies the files of a tokenizer from one model's directory to another, those of them that there are.
-pub(crate) fn copy_tokenizer(from: &Path, to: &Path) -> Result<()> {
+/// The files of a tokenizer that a model's directory has, by name.
+///
+/// # Errors
+/// A file that is there and cannot be read.
+pub(crate) fn read_tokenizer(directory: &Path) -> Result<Vec<(&'static str, Vec<u8>)>> {
+    let mut files = Vec::new();
     for name in [TOKENIZER, CONFIG, VOCABULARY, SPECIAL] {
-        let path = from.join(name);
+        let path = directory.join(name);
         if path.exists() {
             let bytes =
                 fs::read(&path).with_context(|| format!("failed to read `{}`", path.display()))?;
-            replace_file(&to.join(name), |file| file.write_all(&bytes))?;
+            files.push((name, bytes));
         }
+    }
+    Ok(files)
+}
+
+/// Copies the files of a tokenizer from one model's directory to another, those of them that there are.
+pub(crate) fn copy_tokenizer(from: &Path, to: &Path) -> Result<()> {
+    for (name, bytes) in read_tokenizer(from)? {
+        replace_file(&to.join(name), |file| file.write_all(&bytes))?;
     }
     Ok(())
 }

@@ -19,6 +19,7 @@ use super::{
 use crate::{
     args::AdaptArgs,
     device, embedded,
+    model_dir::{CONFIG, SPECIAL, TOKENIZER},
     progress::say,
     recipe::{Overrides, Paths, Recipe},
     run_dir::config_path,
@@ -125,8 +126,8 @@ fn open(args: &AdaptArgs, device: &Device) -> Result<Source> {
         None => fetch(name, None)?,
     };
     match recipe {
-        Some(recipe) => Source::from_run(run, &recipe, directory, device),
-        None => Source::from_directory(directory, device),
+        Some(recipe) => Source::from_run(run, &recipe, &directory, device),
+        None => Source::from_directory(&directory, device),
     }
 }
 
@@ -175,13 +176,11 @@ fn describe(support: &Support) {
 /// Writes a model that `transformers` loads.
 fn save_model(dir: &Path, config: &BertConfig, source: &Source, params: &Params) -> Result<()> {
     save_bert(dir, config, params)?;
-    let write = |name: &str, text: &str| {
+    let write = |name: &str, bytes: &[u8]| {
         let path = dir.join(name);
-        fs::write(&path, text).with_context(|| format!("failed to write {}", shown(&path)))
+        fs::write(&path, bytes).with_context(|| format!("failed to write {}", shown(&path)))
     };
-    write("tokenizer.json", &(source.tokenizer.to_json()? + "\n"))?;
-    // What `transformers` wants beside it: the backbone's own files, or what they would say.
-    let own = |name: &str| fs::read_to_string(source.backbone.join(name)).ok();
+    // What `transformers` wants beside the tokenizer: what the encoder came with, or what that would say.
     let special: Map<String, Json> = SPECIAL_TOKENS
         .iter()
         .filter(|(_, token)| source.tokenizer.token_id(token).is_some())
@@ -193,14 +192,17 @@ fn save_model(dir: &Path, config: &BertConfig, source: &Source, params: &Params)
         "model_max_length".into(),
         config.max_position_embeddings.into(),
     );
-    for (name, made) in [
-        ("special_tokens_map.json", special),
-        ("tokenizer_config.json", settings),
-    ] {
-        let made = serde_json::to_string_pretty(&made)? + "\n";
-        write(name, &own(name).unwrap_or(made))?;
+    for (name, made) in [(SPECIAL, special), (CONFIG, settings)] {
+        write(
+            name,
+            (serde_json::to_string_pretty(&made)? + "\n").as_bytes(),
+        )?;
     }
-    Ok(())
+    for (name, bytes) in &source.tokenizer_files {
+        write(name, bytes)?;
+    }
+    // Last, because ours neither cuts nor pads.
+    write(TOKENIZER, (source.tokenizer.to_json()? + "\n").as_bytes())
 }
 
 /// The special tokens of BERT by their names in `transformers`.

@@ -2,7 +2,7 @@
 //!
 //! Deliberately not here: fetching models from the hub, which the caller does.
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use anyhow::{Context, Result};
 use candle_core::{DType, Device};
@@ -18,14 +18,15 @@ use serde::Serialize;
 use super::check_vocabulary;
 use crate::{
     heads::head_names,
+    model_dir::{TOKENIZER, read_tokenizer},
     recipe::{Head, Recipe},
     run_dir::{best_path, load_best},
 };
 
 /// A start to adapt from.
 pub(crate) struct Source {
-    /// The directory with `config.json` and `tokenizer.json`.
-    pub(crate) backbone: PathBuf,
+    /// The files of the encoder's tokenizer, by name.
+    pub(crate) tokenizer_files: Vec<(&'static str, Vec<u8>)>,
     /// The encoder's sizes.
     pub(crate) config: BertConfig,
     /// Words to token ids.
@@ -92,7 +93,7 @@ impl Source {
     pub(crate) fn from_run(
         run: &Path,
         recipe: &Recipe,
-        backbone: PathBuf,
+        backbone: &Path,
         device: &Device,
     ) -> Result<Self> {
         let ner = recipe
@@ -118,9 +119,9 @@ impl Source {
             Head::Learned => SourceHead::Learned { labels, params },
             Head::Prototypes => SourceHead::Prototypes(recipe.inner.prototype_scale),
         };
-        let tokenizer = open_tokenizer(&backbone, &config)?;
+        let tokenizer = open_tokenizer(backbone, &config)?;
         Ok(Self {
-            backbone,
+            tokenizer_files: read_tokenizer(backbone)?,
             config,
             tokenizer,
             encoder,
@@ -138,7 +139,7 @@ impl Source {
     ///
     /// # Errors
     /// A file that is missing or damaged.
-    pub(crate) fn from_directory(dir: PathBuf, device: &Device) -> Result<Self> {
+    pub(crate) fn from_directory(dir: &Path, device: &Device) -> Result<Self> {
         let config = BertConfig::read(&dir.join("config.json"))?;
         let architecture = config
             .extra
@@ -148,16 +149,16 @@ impl Source {
             architecture.is_some_and(|name| name.as_str() == Some("BertForTokenClassification"));
         let (encoder, head) = match config.labels().filter(|_| is_tagger) {
             Some(names) => {
-                let (_, params) = load_token_classifier(&dir, DType::F32, device)?;
+                let (_, params) = load_token_classifier(dir, DType::F32, device)?;
                 let (params, encoder) = split_head(params);
                 let labels = LabelSet::from_names(&names, OrphanInside::Reject)?;
                 (encoder, SourceHead::Learned { labels, params })
             }
-            None => (load_bert(&dir, DType::F32, device)?.1, SourceHead::Zero),
+            None => (load_bert(dir, DType::F32, device)?.1, SourceHead::Zero),
         };
-        let tokenizer = open_tokenizer(&dir, &config)?;
+        let tokenizer = open_tokenizer(dir, &config)?;
         Ok(Self {
-            backbone: dir,
+            tokenizer_files: read_tokenizer(dir)?,
             config,
             tokenizer,
             encoder,
@@ -173,7 +174,7 @@ impl Source {
 }
 
 fn open_tokenizer(dir: &Path, config: &BertConfig) -> Result<Tokenizer> {
-    let tokenizer = Tokenizer::from_file(&dir.join("tokenizer.json"))?;
+    let tokenizer = Tokenizer::from_file(&dir.join(TOKENIZER))?;
     check_vocabulary(dir, &tokenizer, config)?;
     Ok(tokenizer)
 }
