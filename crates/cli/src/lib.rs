@@ -7,6 +7,7 @@ pub mod allocator;
 pub mod args;
 pub mod cases;
 pub mod commands;
+mod descent;
 mod device;
 mod embedded;
 pub mod failure;

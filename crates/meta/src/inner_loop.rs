@@ -145,17 +145,33 @@ pub fn adapt<E: Into<LossError>>(
     inner: &InnerLoop,
 ) -> Result<Adapted> {
     inner.validate()?;
+    let update = |step, theta: Params, gradient| inner.descend(&theta, &gradient, step);
+    adapt_by(slow, prepare, support, (&inner.adapt, inner.steps), update)
+}
+
+/// The same with an update of one's own: `update` is given the number of the step, from 0, the parameters that adapt and
+/// their gradient. An optimizer with a memory keeps it in the closure.
+///
+/// # Errors
+/// As [`adapt`], and what `update` returns.
+pub fn adapt_by<E: Into<LossError>>(
+    slow: &Params,
+    prepare: impl Fn(&Params<Value>) -> Result<Prepared, E>,
+    support: impl Fn(&Params<Value>) -> Result<Value, E>,
+    (patterns, steps): (&Patterns, usize),
+    mut update: impl FnMut(usize, Params, Params<Value>) -> Result<Params>,
+) -> Result<Adapted> {
     let prepared = prepared(prepare, &slow.constants())?;
     let start = slow.overlaid(&prepared.start.tensors());
-    let (mut theta, rest) = start.split(&inner.adapt)?;
+    let (mut theta, rest) = start.split(patterns)?;
     let rest = rest.constants().overlaid(&prepared.fixed);
-    let mut support_losses = Vec::with_capacity(inner.steps);
-    for step in 0..inner.steps {
+    let mut support_losses = Vec::with_capacity(steps);
+    for step in 0..steps {
         let fast = theta.variables();
         let loss = evaluate(&support, &rest.overlaid(&fast))?;
         support_losses.push(finite(&loss, "support loss", step)?);
         let gradient = grad_params(&loss, &fast, Order::First)?;
-        theta = inner.descend(&theta, &gradient, step)?;
+        theta = update(step, theta, gradient)?;
     }
     Ok(Adapted {
         fast: start.overlaid(&theta),

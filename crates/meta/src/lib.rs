@@ -60,8 +60,8 @@ mod workers;
 
 pub use error::{Error, LossError, Result};
 pub use inner_loop::{
-    Adapted, InnerLoop, Memory, Prepared, TaskGradient, adapt, step_graph_bytes, task_gradient,
-    unprepared,
+    Adapted, InnerLoop, Memory, Prepared, TaskGradient, adapt, adapt_by, step_graph_bytes,
+    task_gradient, unprepared,
 };
 pub use meta_step::{MetaGradient, meta_gradient};
 pub use metrics::{

@@ -7,7 +7,7 @@ use metashot_autograd::{Params, Patterns};
 use metashot_meta::Workers;
 
 use super::{Episodes, Learner, evaluate};
-use crate::{cases::Case, recipe::Recipe, score::summarize};
+use crate::{cases::Case, descent::Descent, recipe::Recipe, score::summarize};
 
 /// A learner with the settings that do best on the validation classes, and what to call it.
 pub(super) struct Choice {
@@ -37,8 +37,14 @@ pub(super) fn fine_tuning<C: Case>(
         steps.map(move |&steps| (lr, steps))
     });
     let candidates = grid.map(|(lr, steps)| {
-        let learner = Learner::fine_tune(lr, steps, &adapt);
-        (learner, format!("fine-tuning, {steps} steps of {lr}"))
+        let descent = Descent {
+            optimizer: recipe.evaluation.finetune_optimizer,
+            steps,
+            lr,
+            adapt: recipe.evaluation.finetune_adapt.clone(),
+        };
+        let name = format!("fine-tuning, {steps} steps of {lr}");
+        (Learner::fine_tune(descent), name)
     });
     best(case, (start, frozen.as_ref()), candidates, recipe, workers).context(
         "fine-tuning diverges with every rate of `evaluation.finetune_lr`; give it smaller ones",

@@ -12,14 +12,14 @@ use metashot_autograd::{
     ops::{cross_entropy, linear},
 };
 use metashot_meta::{
-    InnerLoop, Memory, Prepared, Workers, adapt, class_means, nearest_neighbor_logits,
-    prototype_head,
+    InnerLoop, Memory, Prepared, Workers, class_means, nearest_neighbor_logits, prototype_head,
 };
 
 pub(crate) use table::compare;
 
 use crate::{
     cases::{Case, Half, Labels, Split},
+    descent::{Descent, Optimizer},
     heads::head_names,
     progress::Progress,
     recipe::{Head, MetaOrder, Recipe},
@@ -39,8 +39,8 @@ pub(crate) struct Learner {
 /// Where the logits of a task come from.
 #[derive(Clone, Debug)]
 pub(crate) enum Source {
-    /// Gradient descent on the support set, by no step or more, with a head to start from.
-    Descend(InnerLoop, HeadStart),
+    /// Descent on the support set, by no step or more, with a head to start from.
+    Descend(Descent, HeadStart),
     /// Distances to the nearest neighbours in the support set.
     Nearest,
 }
@@ -132,15 +132,12 @@ impl Learner {
 
     /// The start as it is.
     pub(crate) fn none() -> Self {
-        Self::of_each(Source::Descend(InnerLoop::none(), HeadStart::Learned))
+        Self::of_each(Source::Descend(Descent::none(), HeadStart::Learned))
     }
 
     /// The nearest class mean of the start's embeddings.
     pub(crate) fn prototypes() -> Self {
-        Self::of_each(Source::Descend(
-            InnerLoop::none(),
-            HeadStart::Prototypes(1.0),
-        ))
+        Self::of_each(Source::Descend(Descent::none(), HeadStart::Prototypes(1.0)))
     }
 
     /// The class of the nearest neighbour by the start's embeddings.
@@ -148,26 +145,20 @@ impl Learner {
         Self::of_each(Source::Nearest)
     }
 
-    /// Fine-tuning of the parameters that `adapt` names.
-    pub(crate) fn fine_tune(lr: f64, steps: usize, adapt: &Patterns) -> Self {
-        let inner = InnerLoop {
-            steps,
-            lr,
-            adapt: adapt.clone(),
-            order: Order::First,
-            memory: Memory::Flat,
-        };
-        Self::of_each(Source::Descend(inner, HeadStart::Learned))
+    /// Fine-tuning from a start.
+    pub(crate) fn fine_tune(descent: Descent) -> Self {
+        Self::of_each(Source::Descend(descent, HeadStart::Learned))
     }
 
     /// The learner that a recipe's meta-learned start is used with.
     pub(crate) fn of(recipe: &Recipe) -> Self {
-        let inner = InnerLoop {
+        let descent = Descent {
+            optimizer: Optimizer::Sgd,
             steps: recipe.inner.test_steps,
-            order: Order::First,
-            ..training_loop(recipe)
+            lr: recipe.inner.lr,
+            adapt: recipe.inner.adapt.clone(),
         };
-        Self::of_each(Source::Descend(inner, HeadStart::of(recipe)))
+        Self::of_each(Source::Descend(descent, HeadStart::of(recipe)))
     }
 
     /// The same with the best sequences.
@@ -179,16 +170,16 @@ impl Learner {
     }
 
     /// What adapting to a task changes.
-    fn changing(&self) -> Option<&Patterns> {
+    fn changing(&self) -> Option<Patterns> {
         match &self.source {
-            Source::Descend(inner, _) if inner.steps > 0 => Some(&inner.adapt),
+            Source::Descend(descent, _) if descent.steps > 0 => Some(descent.patterns()),
             _ => None,
         }
     }
 
-    /// Whether no part of the start changes, the head left out.
-    fn only_embeds(&self) -> bool {
-        self.changing().is_none()
+    /// What a start computes once for this learner.
+    fn frozen<C: Case>(&self, case: &C, start: &Params) -> Option<C::Frozen> {
+        case.frozen(start, self.changing().as_ref().as_slice())
     }
 
     /// Adapts to a task and scores the query set.
@@ -197,11 +188,11 @@ impl Learner {
     /// When a number is not finite or the model does not fit its input.
     pub(crate) fn run<C: Case>(&self, case: &C, start: &Params, task: &C::Task) -> Result<Score> {
         let (logits, labels) = match &self.source {
-            Source::Descend(inner, head) => {
-                let start = head.slow::<C>(start);
-                let prepare = |p: &Params<Value>| head.prepare(case, task, p, &inner.adapt);
+            Source::Descend(descent, head) => {
+                let (start, adapt) = (head.slow::<C>(start), descent.patterns());
+                let prepare = |p: &Params<Value>| head.prepare(case, task, p, &adapt);
                 let support = |p: &Params<Value>| loss(case, task, Half::Support, p);
-                let fast = adapt(&start, prepare, support, inner)?.fast.constants();
+                let fast = descent.run(&start, prepare, support)?.fast.constants();
                 let logits = logits(case, task, Half::Query, &fast)?.into_tensor();
                 (logits, Labels::Learned)
             }

@@ -80,7 +80,7 @@ impl<C: Case> Table<'_, C> {
     fn learned(&mut self, learned: &Params) -> Result<()> {
         if self.wants(LearnerKind::MetaLearned) {
             let learner = Learner::of(self.recipe);
-            let frozen = self.case.frozen(learned, learner.changing().as_slice());
+            let frozen = learner.frozen(self.case, learned);
             let start = (learned, frozen.as_ref());
             self.add("meta-learned", &learner, start)?;
             self.structured("", (&learner, "meta-learned"), start)?;
@@ -93,7 +93,7 @@ impl<C: Case> Table<'_, C> {
             self.add("meta-learned, no adaptation", &Learner::none(), start)?;
         }
         // Prototypes alone are what such a start does already.
-        let is_network = !has_head && Learner::of(self.recipe).only_embeds();
+        let is_network = !has_head && Learner::of(self.recipe).changing().is_none();
         self.embedding("meta-learned, ", start, is_network)
     }
 
@@ -101,8 +101,7 @@ impl<C: Case> Table<'_, C> {
     fn baselines(&mut self, prefix: &str, start: &Params) -> Result<()> {
         if self.wants(LearnerKind::FineTuning) {
             let choice = choose::fine_tuning(self.case, start, self.recipe, self.workers)?;
-            let adapt = choice.learner.changing();
-            let frozen = self.case.frozen(start, adapt.as_slice());
+            let frozen = choice.learner.frozen(self.case, start);
             self.chosen(prefix, &choice, (start, frozen.as_ref()))?;
         }
         let frozen = self.case.frozen(start, &[]);

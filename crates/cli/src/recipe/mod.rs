@@ -18,6 +18,8 @@ use anyhow::{Context, Result};
 use metashot_data::text::{LabelScheme, OrphanInside};
 use serde::{Deserialize, Serialize};
 
+use crate::descent::Optimizer;
+
 pub use finetune::{Finetune, FinetuneFlags};
 pub use layers::RunFlags;
 pub use overrides::Overrides;
@@ -380,6 +382,9 @@ pub struct Evaluation {
     pub finetune_lr: Vec<f64>,
     /// Numbers of steps that fine-tuning chooses from on the validation classes.
     pub finetune_steps: Vec<usize>,
+    /// What fine-tuning does with a gradient.
+    #[serde(default)]
+    pub finetune_optimizer: Optimizer,
     /// Names of the parameters that fine-tuning changes, as in `inner.adapt`.
     #[serde(default = "everything")]
     pub finetune_adapt: Vec<String>,
