@@ -191,8 +191,9 @@ impl FrozenLayers {
             let mut start = 0;
             for sequence in self::sequences(&missing) {
                 let length = sequence.0.len();
-                // A copy: a view would hold the whole batch.
-                let rows = hidden.tensor().narrow(0, start, length)?.copy()?;
+                // Rows of its own: a view would hold the whole batch, and candle's `copy` copies all of it.
+                let rows = hidden.tensor().narrow(0, start, length)?;
+                let rows = rows.force_contiguous()?;
                 start += length;
                 let n = rows.elem_count();
                 if self.n_held.fetch_add(n, Ordering::Relaxed) + n <= MOST_HELD {
@@ -241,7 +242,7 @@ fn sequences(batch: &TokenBatch) -> Vec<Sequence> {
 
 #[cfg(test)]
 mod tests {
-    use candle_core::DType;
+    use candle_core::{DType, Storage};
     use metashot_models::BertConfig;
     use rand_chacha::{ChaCha8Rng, rand_core::SeedableRng};
 
@@ -297,8 +298,16 @@ mod tests {
                     "{patterns:?}"
                 );
             }
-            // Three different sentences are held, however often they come.
+            // Three different sentences are held, however often they come, and nothing of their neighbours.
             assert_eq!(frozen.n_held.load(Ordering::Relaxed), 10 * 8);
+            let held = frozen.read();
+            let stored = held
+                .values()
+                .map(|rows| match &*rows.storage_and_layout().0 {
+                    Storage::Cpu(storage) => storage.as_slice::<f32>().unwrap().len(),
+                    _ => unreachable!("the device is a CPU"),
+                });
+            assert_eq!(stored.sum::<usize>(), 10 * 8);
         }
     }
 
