@@ -18,6 +18,9 @@ use rand_chacha::ChaCha8Rng;
 pub use self::{batch::TokenBatch, config::BertConfig};
 use crate::{Error, Result, Shapes, init::Init};
 
+/// Tokens that go through the layers at once where no gradient is wanted, unless one sentence has more.
+const MOST_AT_ONCE: usize = 4096;
+
 /// The encoder as a mapping `(params, tokens) -> hidden states`.
 ///
 /// Parameters have Hugging Face's names without the prefix `bert.`.
@@ -117,6 +120,9 @@ impl Bert {
 
     /// Some of the layers, one after another: `0..1` is the first alone, and an empty range changes nothing.
     ///
+    /// Where nobody wants a gradient, many sentences are read a few thousand tokens at a time, with the same result: a
+    /// whole test file at once would need many times the memory of its hidden states.
+    ///
     /// # Shapes
     /// - `hidden` and result: `(tokens, hidden)`
     /// - `lengths`: tokens of each sentence
@@ -128,7 +134,7 @@ impl Bert {
         params: &Params<Value>,
         hidden: &Value,
         lengths: &[usize],
-        mut range: Range<usize>,
+        range: Range<usize>,
     ) -> Result<Value> {
         let n_layers = self.config.num_hidden_layers;
         if range.start > range.end || range.end > n_layers {
@@ -139,9 +145,31 @@ impl Bert {
                 &found,
             ));
         }
-        range.try_fold(hidden.clone(), |hidden, layer| {
-            self.layer(params, &hidden, lengths, layer)
-        })
+        let run = |hidden: &Value, lengths: &[usize]| -> Result<Value> {
+            let mut range = range.clone();
+            range.try_fold(hidden.clone(), |hidden, layer| {
+                self.layer(params, &hidden, lengths, layer)
+            })
+        };
+        let n_tokens = lengths.iter().sum::<usize>();
+        if n_tokens <= MOST_AT_ONCE
+            || hidden.dims().first() != Some(&n_tokens)
+            || !is_constant(params, hidden, range.clone())
+        {
+            return run(hidden, lengths);
+        }
+        let mut parts = Vec::new();
+        let (mut first, mut start) = (0, 0);
+        while first < lengths.len() {
+            let (mut end, mut n) = (first + 1, lengths[first]);
+            while end < lengths.len() && n + lengths[end] <= MOST_AT_ONCE {
+                n += lengths[end];
+                end += 1;
+            }
+            parts.push(run(&hidden.narrow(0, start, n)?, &lengths[first..end])?);
+            (first, start) = (end, start + n);
+        }
+        Ok(Value::cat(&parts, 0)?)
     }
 
     /// The names and shapes of all parameters.
@@ -254,4 +282,18 @@ impl Bert {
         );
         Ok(layer_norm(x, weight, bias, self.config.layer_norm_eps)?)
     }
+}
+
+/// Whether nobody wants the gradient of what these layers make of `hidden`.
+fn is_constant(params: &Params<Value>, hidden: &Value, range: Range<usize>) -> bool {
+    let of_range = |name: &str| {
+        let rest = name.strip_prefix("encoder.layer.")?;
+        let layer: usize = rest.split('.').next()?.parse().ok()?;
+        Some(range.contains(&layer))
+    };
+    hidden.is_constant()
+        && params
+            .iter()
+            .filter(|(name, _)| of_range(name) == Some(true))
+            .all(|(_, value)| value.is_constant())
 }

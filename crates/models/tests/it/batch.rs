@@ -66,3 +66,18 @@ fn layers_one_after_another_are_the_whole() {
     assert!(max_difference(both.tensor(), &hidden(&batch)) == 0.0);
     assert!(max_difference(first.tensor(), &hidden(&batch)) > 0.1);
 }
+
+#[test]
+fn many_sentences_are_read_in_parts_to_the_same_bits() {
+    let bert = Bert::new(small_config()).unwrap();
+    let params = bert.init(&mut rng(1), DType::F32, &Device::Cpu).unwrap();
+    // Some more tokens than go through the layers at once.
+    let sentences = (0..3000).map(|at| SENTENCES[at % 3]);
+    let batch = TokenBatch::from_sequences(sentences);
+    assert_eq!(batch.n_tokens(), 10_000);
+    let parts = bert.forward(&params.constants(), &batch).unwrap();
+    // With a graph there are no parts.
+    let whole = bert.forward(&params.variables(), &batch).unwrap();
+    assert!(parts.is_constant() && !whole.is_constant());
+    assert!(max_difference(parts.tensor(), whole.tensor()) == 0.0);
+}
