@@ -44,7 +44,7 @@ impl Score {
 }
 
 /// Entities: micro F1 over all episodes, its interval by the bootstrap over episodes. Pictures: the mean accuracy,
-/// give or take 1.96 standard errors.
+/// with the interval of Student's t.
 pub(crate) fn summarize(scores: &[Score], seed: u64) -> Interval {
     let accuracies: Vec<f64> = scores
         .iter()

@@ -6,7 +6,8 @@ use std::{collections::BTreeMap, iter::Sum, ops::AddAssign};
 
 use serde::{Deserialize, Serialize};
 
-/// Counts of entities: an entity is right when its type, its first and its last word all are.
+/// Counts of entities: an entity is right when its type, its first and its last word all are. In a file they are a list
+/// of three numbers.
 ///
 /// ```
 /// use metashot_meta::EntityCounts;
@@ -19,6 +20,7 @@ use serde::{Deserialize, Serialize};
 /// # Source
 /// Tjong Kim Sang and De Meulder 2003, "Introduction to the CoNLL-2003 shared task", section 2.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, Serialize)]
+#[serde(from = "[usize; 3]", into = "[usize; 3]")]
 pub struct EntityCounts {
     /// Entities predicted that are in the gold standard.
     pub n_correct: usize,
@@ -89,6 +91,22 @@ impl EntityCounts {
         } else {
             2.0 * precision * recall / (precision + recall)
         }
+    }
+}
+
+impl From<[usize; 3]> for EntityCounts {
+    fn from([n_correct, n_predicted, n_gold]: [usize; 3]) -> Self {
+        Self {
+            n_correct,
+            n_predicted,
+            n_gold,
+        }
+    }
+}
+
+impl From<EntityCounts> for [usize; 3] {
+    fn from(counts: EntityCounts) -> Self {
+        [counts.n_correct, counts.n_predicted, counts.n_gold]
     }
 }
 
