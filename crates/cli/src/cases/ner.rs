@@ -59,7 +59,7 @@ pub struct NerTask {
     tokens: Halves,
     support: Words,
     query: Words,
-    /// The labels of the scheme for the episode's types.
+    /// The labels of the scheme for the episode's types, by their names.
     labels: LabelSet,
 }
 
@@ -186,7 +186,12 @@ impl Words {
     ///
     /// # Shapes
     /// - `logits`: `(words, labels)`
-    fn score(&self, logits: &Tensor, find: impl Fn(&[f32]) -> Result<Vec<Span>>) -> Result<Score> {
+    fn score(
+        &self,
+        types: &[String],
+        logits: &Tensor,
+        find: impl Fn(&[f32]) -> Result<Vec<Span>>,
+    ) -> Result<Score> {
         let n_labels = logits.dims2()?.1;
         let log_probs = Value::constant(logits.clone()).log_softmax()?;
         let log_probs: Vec<f32> = log_probs.tensor().flatten_all()?.to_vec1()?;
@@ -194,7 +199,7 @@ impl Words {
         let mut start = 0;
         for (n_words, gold) in &self.gold {
             let end = start + n_words * n_labels;
-            score.add_entities(gold, &find(&log_probs[start..end])?);
+            score.add_entities(types, gold, &find(&log_probs[start..end])?);
             start = end;
         }
         Ok(score)
@@ -250,7 +255,7 @@ impl Case for NerCase {
         index: u64,
         frozen: Option<&FrozenLayers>,
     ) -> Result<NerTask> {
-        let Picked { n_types, halves } = self.part(split).episode(seed, index)?;
+        let Picked { types, halves } = self.part(split).episode(seed, index)?;
         let [support, query] = halves;
         let (support_tokens, support) = self.words(support)?;
         let (query_tokens, query) = self.words(query)?;
@@ -259,7 +264,7 @@ impl Case for NerCase {
             tokens: Halves::new(bert, support_tokens, query_tokens, frozen, &self.device)?,
             support,
             query,
-            labels: labels(self.scheme, n_types),
+            labels: LabelSet::new(self.scheme, &types),
         })
     }
 
@@ -330,8 +335,8 @@ impl Case for NerCase {
             Labels::Learned => &task.labels,
             Labels::Classes => &classes,
         };
-        task.query
-            .score(logits, |row| Ok(labels.spans(&labels.decode(row))))
+        let find = |row: &[f32]| Ok(labels.spans(&labels.decode(row)));
+        task.query.score(&task.labels.types, logits, find)
     }
 
     fn transitions(&self) -> Option<&Transitions> {
@@ -357,7 +362,7 @@ impl Case for NerCase {
             };
             Ok(classes.spans(&labels))
         };
-        task.query.score(logits, find)
+        task.query.score(&task.labels.types, logits, find)
     }
 }
 

@@ -26,7 +26,7 @@ use crate::{
     progress::{Progress, say},
     recipe::Recipe,
     run_dir::{Earlier, RunDir, config_path, load_state},
-    score::summarize,
+    score::Totals,
 };
 
 /// Trains and prints the table.
@@ -182,7 +182,7 @@ fn meta_train<C: Case>(
         validate: |params: &Params| -> Result<f64, LossError> {
             let start = (params, frozen);
             let scores = evaluate(case, &learner, start, validation, workers, None)?;
-            Ok(summarize(&scores, recipe.seed).value)
+            Ok(Totals::new(&scores).overall_of_all())
         },
         observe: |event: Event<'_>| -> Result<(), LossError> {
             match event {

@@ -7,12 +7,13 @@ use metashot_autograd::{Params, Patterns};
 use metashot_meta::Workers;
 
 use super::{Episodes, Learner, evaluate};
-use crate::{cases::Case, descent::Descent, recipe::Recipe, score::summarize};
+use crate::{cases::Case, descent::Descent, recipe::Recipe, score::Totals};
 
-/// A learner with the settings that do best on the validation classes, and what to call it.
+/// A learner with the setting that does best on the validation classes, and what to call the two.
 pub(super) struct Choice {
     pub(super) learner: Learner,
     pub(super) name: String,
+    pub(super) setting: String,
     /// Its score there.
     pub(super) score: f64,
 }
@@ -43,10 +44,13 @@ pub(super) fn fine_tuning<C: Case>(
             lr,
             adapt: recipe.evaluation.finetune_adapt.clone(),
         };
-        let name = format!("fine-tuning, {steps} steps of {lr}");
-        (Learner::fine_tune(descent), name)
+        (
+            Learner::fine_tune(descent),
+            format!("{steps} steps of {lr}"),
+        )
     });
-    best(case, (start, frozen.as_ref()), candidates, recipe, workers).context(
+    let start = (start, frozen.as_ref());
+    best(case, start, "fine-tuning", candidates, recipe, workers).context(
         "fine-tuning diverges with every rate of `evaluation.finetune_lr`; give it smaller ones",
     )
 }
@@ -62,11 +66,13 @@ pub(super) fn structured<C: Case>(
     recipe: &Recipe,
     workers: &Workers,
 ) -> Result<Choice> {
-    let candidates = recipe.evaluation.viterbi_tau.iter().map(|&tau| {
-        let name = format!("{name}, Viterbi with tau {tau}");
-        (learner.with_steps(tau), name)
-    });
-    best(case, start, candidates, recipe, workers)
+    let candidates = recipe
+        .evaluation
+        .viterbi_tau
+        .iter()
+        .map(|&tau| (learner.with_steps(tau), format!("tau {tau}")));
+    let named = format!("{name}, Viterbi");
+    best(case, start, &named, candidates, recipe, workers)
         .with_context(|| format!("{name} with Viterbi fail with every `evaluation.viterbi_tau`"))
 }
 
@@ -74,22 +80,24 @@ pub(super) fn structured<C: Case>(
 fn best<C: Case>(
     case: &C,
     start: (&Params, Option<&C::Frozen>),
+    name: &str,
     candidates: impl Iterator<Item = (Learner, String)>,
     recipe: &Recipe,
     workers: &Workers,
 ) -> Option<Choice> {
     let episodes = Episodes::validation(recipe);
     let mut best: Option<Choice> = None;
-    for (learner, name) in candidates {
+    for (learner, setting) in candidates {
         // A rate that diverges loses; it is no reason to stop.
         let Ok(scores) = evaluate(case, &learner, start, episodes, workers, None) else {
             continue;
         };
-        let score = summarize(&scores, recipe.seed).value;
+        let score = Totals::new(&scores).overall_of_all();
         if best.as_ref().is_none_or(|best| score > best.score) {
             best = Some(Choice {
                 learner,
-                name,
+                name: name.to_owned(),
+                setting,
                 score,
             });
         }

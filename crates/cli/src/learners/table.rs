@@ -12,7 +12,6 @@ use crate::{
     progress::say,
     recipe::{LearnerKind, Recipe},
     report::{Results, Row},
-    score::{Score, summarize},
 };
 
 /// Compares the meta-learned start with the baselines on the test episodes.
@@ -58,21 +57,18 @@ pub(crate) fn compare<C: Case>(
         version: env!("CARGO_PKG_VERSION"),
         threads: workers.n_threads(),
         train_minutes,
-        rows: table
-            .rows
-            .into_iter()
-            .map(|(name, scores)| Row::new(name, summarize(&scores, recipe.seed)))
-            .collect(),
-    })
+        rows: table.rows,
+    }
+    .with_differences())
 }
 
-/// The scores of each learner so far.
+/// The results of each learner so far.
 struct Table<'a, C> {
     case: &'a C,
     recipe: &'a Recipe,
     n_episodes: u64,
     workers: &'a Workers,
-    rows: Vec<(String, Vec<Score>)>,
+    rows: Vec<Row>,
 }
 
 impl<C: Case> Table<'_, C> {
@@ -152,15 +148,26 @@ impl<C: Case> Table<'_, C> {
     ) -> Result<()> {
         let name = format!("{prefix}{}", choice.name);
         say(&format!(
-            "chosen on the validation classes: {name} ({:.2})",
+            "chosen on the validation classes: {name}, {} ({:.2})",
+            choice.setting,
             choice.score * 100.0
         ));
-        self.add(&name, &choice.learner, start)
+        self.test(&name, Some(&choice.setting), &choice.learner, start)
     }
 
     fn add(
         &mut self,
         name: &str,
+        learner: &Learner,
+        start: (&Params, Option<&C::Frozen>),
+    ) -> Result<()> {
+        self.test(name, None, learner, start)
+    }
+
+    fn test(
+        &mut self,
+        name: &str,
+        setting: Option<&str>,
         learner: &Learner,
         start: (&Params, Option<&C::Frozen>),
     ) -> Result<()> {
@@ -178,7 +185,8 @@ impl<C: Case> Table<'_, C> {
             Some("testing"),
         )
         .with_context(|| format!("the test of `{name}` failed"))?;
-        self.rows.push((name.to_owned(), scores));
+        let row = Row::new(name, setting, scores, self.recipe.seed);
+        self.rows.push(row);
         Ok(())
     }
 

@@ -42,14 +42,15 @@ pub(super) struct Reading {
 
 /// An episode of a file.
 struct Listed {
-    n_types: usize,
+    types: Vec<String>,
     /// Sentences by index, with their entities.
     halves: [Vec<(usize, Vec<Span>)>; 2],
 }
 
 /// An episode.
 pub(super) struct Picked<'a> {
-    pub(super) n_types: usize,
+    /// The names of its types, by class.
+    pub(super) types: Vec<String>,
     /// The support and the query set: what is read of each sentence, and its entities.
     pub(super) halves: [Vec<(&'a Reading, Vec<Span>)>; 2],
 }
@@ -102,7 +103,7 @@ impl Part {
         let mut episodes = Vec::with_capacity(frozen.episodes.len());
         for episode in frozen.episodes {
             episodes.push(Listed {
-                n_types: episode.types.len(),
+                types: episode.types,
                 halves: [half(episode.support)?, half(episode.query)?],
             });
         }
@@ -128,8 +129,9 @@ impl Part {
                     });
                     sentences.collect()
                 };
+                let name = |&kind: &usize| corpus.types[kind].clone();
                 Ok(Picked {
-                    n_types: drawn.types.len(),
+                    types: drawn.types.iter().map(name).collect(),
                     halves: [half(&drawn.support), half(&drawn.query)],
                 })
             }
@@ -147,7 +149,7 @@ impl Part {
                         .collect()
                 };
                 Ok(Picked {
-                    n_types: listed.n_types,
+                    types: listed.types.clone(),
                     halves: [half(&listed.halves[0]), half(&listed.halves[1])],
                 })
             }
