@@ -84,6 +84,15 @@ pub struct EvalArgs {
     /// Run directory of a finished or stopped training
     #[arg(value_name = "RUN")]
     pub run: PathBuf,
+    /// Directory to write the results, the scores of every episode and a manifest to; it appears when all of it is there
+    #[arg(long, short, value_name = "DIR")]
+    pub out: Option<PathBuf>,
+    /// Replace the results in `--out`
+    #[arg(long, requires = "out")]
+    pub overwrite: bool,
+    /// Print precision, recall and F1 of each entity type as well, for the first learner of the table
+    #[arg(long)]
+    pub report: bool,
     /// What recipes and data have in common.
     #[command(flatten)]
     pub common: Common,

@@ -18,7 +18,7 @@ use metashot_models::{
 use serde::Serialize;
 use serde_json::Value as Json;
 
-use crate::hub::MODEL_FILES;
+use crate::{episode_scores::SCORES, hub::MODEL_FILES, manifest::MANIFEST};
 
 /// A run directory.
 pub(crate) struct RunDir {
@@ -30,7 +30,8 @@ const CONFIG: &str = "config.toml";
 const METRICS: &str = "metrics.jsonl";
 const STATE: &str = "state.safetensors";
 const BEST: &str = "best.safetensors";
-const RESULTS: &str = "results.json";
+/// The name of the file with the results.
+pub(crate) const RESULTS: &str = "results.json";
 
 /// What a directory may hold of an earlier run.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -55,7 +56,8 @@ impl RunDir {
                     root.display()
                 );
             }
-            for name in [METRICS, STATE, BEST, RESULTS].iter().chain(&MODEL_FILES) {
+            let ours = [METRICS, STATE, BEST, RESULTS, SCORES, MANIFEST];
+            for name in ours.iter().chain(&MODEL_FILES) {
                 remove(&root.join(name))?;
             }
         }
@@ -157,11 +159,19 @@ impl RunDir {
     /// # Errors
     /// When they cannot be written.
     pub(crate) fn save_results(&self, results: &impl Serialize) -> Result<()> {
-        let text = serde_json::to_string_pretty(results)? + "\n";
-        Ok(replace_file(&self.root.join(RESULTS), |file| {
-            file.write_all(text.as_bytes())
-        })?)
+        save_results(&self.root, results)
     }
+}
+
+/// Writes results into a directory.
+///
+/// # Errors
+/// When they cannot be written.
+pub(crate) fn save_results(root: &Path, results: &impl Serialize) -> Result<()> {
+    let text = serde_json::to_string_pretty(results)? + "\n";
+    Ok(replace_file(&root.join(RESULTS), |file| {
+        file.write_all(text.as_bytes())
+    })?)
 }
 
 /// The settings of a run.

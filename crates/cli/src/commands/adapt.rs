@@ -2,14 +2,14 @@
 //!
 //! Deliberately not here: adapting (`tagger`), tagging (`predict`).
 
-use std::{fs, path::Path, time::Instant};
+use std::{fs, path::Path};
 
 use anyhow::{Context, Result};
 use candle_core::Device;
 use metashot_autograd::Params;
 use metashot_data::text::LabelScheme;
 use metashot_meta::Workers;
-use metashot_models::{BertConfig, checkpoint::save_bert, replace_file};
+use metashot_models::{BertConfig, checkpoint::save_bert};
 use serde_json::{Map, Value as Json, json};
 
 use super::{
@@ -19,6 +19,7 @@ use super::{
 use crate::{
     args::AdaptArgs,
     device, embedded,
+    manifest::Begun,
     model_dir::{CONFIG, SPECIAL, TOKENIZER},
     progress::say,
     recipe::{Overrides, Paths, Recipe},
@@ -31,11 +32,12 @@ const DEFAULT_FOLDS: usize = 10;
 
 /// Adapts, prints what cross-validation says of it, and writes the tagger.
 pub(super) fn run(args: &AdaptArgs) -> Result<()> {
-    let started = Instant::now();
     let new = NewDirectory::new(&args.out, args.overwrite)?;
     let device = device::open(args.device.unwrap_or_default())?;
     let workers = Workers::new(args.threads)?;
-    let mut source = open(args, &device)?;
+    let on = (args.device.unwrap_or_default(), workers.n_threads());
+    let mut manifest = Begun::new("adapt", None, on);
+    let mut source = open(args, &device, &mut manifest)?;
     let descent = &mut source.descent;
     descent.steps = args.inner_steps.unwrap_or(descent.steps);
     descent.lr = args.inner_lr.unwrap_or(descent.lr);
@@ -44,6 +46,7 @@ pub(super) fn run(args: &AdaptArgs) -> Result<()> {
     }
     source.scheme = args.scheme.map_or(source.scheme, LabelScheme::from);
     let support = Support::read(&args.support, args.orphan.into(), &source)?;
+    manifest.data(&args.support.display().to_string(), &args.support)?;
     describe(&support);
 
     let n_sentences = support.corpus.sentences.len();
@@ -78,21 +81,22 @@ pub(super) fn run(args: &AdaptArgs) -> Result<()> {
         .cloned()
         .zip(support.corpus.entity_counts().into_iter().map(Json::from))
         .collect();
-    let manifest = json!({
-        "version": env!("CARGO_PKG_VERSION"),
+    manifest.settings(&json!({
         "model": args.model,
-        "support": { "file": args.support, "sentences": n_sentences, "entities": counts },
+        "support": args.support,
         "scheme": match source.scheme { LabelScheme::Bio => "bio", LabelScheme::Io => "io" },
+        "orphan": args.orphan,
         "inner": source.descent,
-        "support_loss": { "before": losses[0], "after": losses[losses.len() - 1] },
-        "cross_validation": cross_validation,
-        "threads": workers.n_threads(),
-        "seconds": started.elapsed().as_secs_f64(),
-    });
-    let text = serde_json::to_string_pretty(&manifest)? + "\n";
-    replace_file(&new.path().join("metashot.json"), |file| {
-        file.write_all(text.as_bytes())
-    })?;
+        "folds": folds,
+    }))?;
+    manifest.more(
+        "support",
+        &json!({ "sentences": n_sentences, "entities": counts }),
+    )?;
+    let [before, after] = [losses[0], losses[losses.len() - 1]];
+    manifest.more("support_loss", &json!({ "before": before, "after": after }))?;
+    manifest.more("cross_validation", &cross_validation)?;
+    manifest.write(new.path(), new.path())?;
     new.commit()?;
     say(&format!(
         "the tagger is in {}; `metashot predict --model {}` uses it",
@@ -103,7 +107,7 @@ pub(super) fn run(args: &AdaptArgs) -> Result<()> {
 }
 
 /// The start that `--model` names.
-fn open(args: &AdaptArgs, device: &Device) -> Result<Source> {
+fn open(args: &AdaptArgs, device: &Device, manifest: &mut Begun) -> Result<Source> {
     let run = Path::new(&args.model);
     let is_run = config_path(run).exists();
     let recipe = is_run
@@ -125,6 +129,9 @@ fn open(args: &AdaptArgs, device: &Device) -> Result<Source> {
         Some(directory) => directory,
         None => fetch(name, None)?,
     };
+    manifest.model(name, &directory)?;
+    let start = if is_run { run } else { &directory };
+    manifest.start(&args.model, start)?;
     match recipe {
         Some(recipe) => Source::from_run(run, &recipe, &directory, device),
         None => Source::from_directory(&directory, device),

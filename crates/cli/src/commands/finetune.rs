@@ -26,6 +26,7 @@ use crate::{
     args::FinetuneArgs,
     device, embedded,
     fit::{Batches, Subject, answers, fit},
+    manifest::Begun,
     model_dir::{TOKENIZER, copy_tokenizer},
     progress::say,
     recipe::{Finetune, Scheme, is_embedded},
@@ -44,6 +45,9 @@ pub(super) fn run(args: &FinetuneArgs) -> Result<()> {
     let root = opened::root(run, "finetune");
     let device = device::open(settings.device)?;
     let workers = Workers::new(settings.threads)?;
+    let on = (settings.device, workers.n_threads());
+    let mut manifest = Begun::new("finetune", Some(settings.seed), on);
+    manifest.settings(&settings)?;
     let names = [
         &settings.train,
         &settings.validation,
@@ -57,6 +61,13 @@ pub(super) fn run(args: &FinetuneArgs) -> Result<()> {
         .transpose()?;
     let paths = paths(run.data.as_deref(), embedded.as_ref());
     let start = backbone(&paths, &settings.backbone)?;
+    for name in [&settings.train, &settings.validation, &settings.test] {
+        if !name.is_empty() {
+            manifest.data(name, &paths.find(name)?)?;
+        }
+    }
+    manifest.model(&settings.backbone, &start)?;
+    manifest.start(&settings.backbone, &start)?;
     let tokenizer = Tokenizer::from_file(&start.join(TOKENIZER))?;
     let (mut sizes, encoder) = opened::encoder(&start, &tokenizer, settings.max_tokens, &device)?;
     let data = Data::read(&settings, &paths)?;
@@ -84,6 +95,9 @@ pub(super) fn run(args: &FinetuneArgs) -> Result<()> {
         .outer_loop(epoch * settings.epochs as u64, epoch);
     let saved = opened::saved(run, &root)?;
     let is_new = saved.is_none();
+    if let Some(state) = &saved {
+        manifest.resumed_at(state.step);
+    }
     let (mut dir, state) = opened::begin(run, (&root, &config), &outer, saved, || {
         let rng = &mut ChaCha8Rng::seed_from_u64(settings.seed);
         Ok(encoder.overlaid(&model.init_head(rng, DType::F32, &device)?))
@@ -128,6 +142,7 @@ pub(super) fn run(args: &FinetuneArgs) -> Result<()> {
         _ => (&data.validation, &validation, "validation"),
     };
     let report = Report::new(corpus, &tag(tagged, &best)?, part, settings.seed);
+    manifest.write(&root, &root)?;
     dir.save_results(&report)?;
     print(&report.table())
 }

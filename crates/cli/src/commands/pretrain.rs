@@ -26,6 +26,7 @@ use crate::{
     args::{PretrainArgs, RunArgs},
     device, embedded,
     fit::{Batches, Example, Purpose, Subject, fit, generator, hold_out, mean_loss},
+    manifest::Begun,
     model_dir::{TOKENIZER, copy_tokenizer, write_tokenizer},
     progress::say,
     recipe::{Pretrain, is_embedded},
@@ -43,8 +44,15 @@ pub(super) fn run(args: &PretrainArgs) -> Result<()> {
     let root = opened::root(run, "pretrain");
     let device = device::open(settings.device)?;
     let workers = Workers::new(settings.threads)?;
+    let on = (settings.device, workers.n_threads());
+    let mut manifest = Begun::new("pretrain", Some(settings.seed), on);
+    manifest.settings(&settings)?;
     let saved = opened::saved(run, &root)?;
+    if let Some(state) = &saved {
+        manifest.resumed_at(state.step);
+    }
     let sources = Sources::open(&settings, run, saved.is_some().then_some(&root))?;
+    sources.note(&settings, &mut manifest)?;
     let (model, params) = sources.model(&settings, &device)?;
     let lines = Lines::read(&settings, &sources)?;
     say(&lines.describe());
@@ -110,6 +118,7 @@ pub(super) fn run(args: &PretrainArgs) -> Result<()> {
         seed: settings.seed,
         version: env!("CARGO_PKG_VERSION"),
     };
+    manifest.write(&root, &root)?;
     dir.save_results(&results)?;
     print(&format!(
         "held-out loss {:.4}, perplexity {:.2}, on {} hidden tokens; the model is in {}\n",
@@ -175,6 +184,19 @@ impl Sources {
             trained,
             _embedded: embedded,
         })
+    }
+
+    /// Notes the files in a manifest.
+    fn note(&self, settings: &Pretrain, manifest: &mut Begun) -> Result<()> {
+        let names = settings.text.iter().chain(&settings.validation);
+        for (name, path) in names.zip(self.text.iter().chain(&self.validation)) {
+            manifest.data(name, path)?;
+        }
+        if let Some(start) = &self.start {
+            manifest.model(&settings.backbone, start)?;
+            manifest.start(&settings.backbone, start)?;
+        }
+        Ok(())
     }
 
     /// The model and its weights: those to go on from, with a new head where there is none, or random ones.

@@ -13,34 +13,51 @@ use crate::{
     cases::{Case, NerCase, PictureCase, SentenceCase},
     device, embedded,
     hub::{Hub, Progress as Fetched, resolve_model},
+    manifest::Begun,
     progress::{Progress, say},
     recipe::{Init, Paths, Recipe},
-    starts::Starts,
+    starts::{Start, Starts},
 };
 
 /// Something to do with a case, whichever it is.
 pub(super) trait Job {
-    /// Does it.
+    /// The command that does it.
+    const COMMAND: &'static str;
+
+    /// Does it. The manifest knows the files of the recipe.
     ///
     /// # Errors
     /// Whatever it fails with.
-    fn run<C: Case>(self, case: &C, recipe: &Recipe, workers: &Workers) -> Result<()>;
+    fn run<C: Case>(
+        self,
+        case: &C,
+        recipe: &Recipe,
+        workers: &Workers,
+        manifest: Begun,
+    ) -> Result<()>;
 }
 
 /// Opens the case of a recipe and does a job with it.
-pub(super) fn with_case(recipe: &Recipe, common: &Common, job: impl Job) -> Result<()> {
+pub(super) fn with_case<J: Job>(recipe: &Recipe, common: &Common, job: J) -> Result<()> {
     let device = device::open(recipe.device)?;
     let workers = Workers::new(recipe.threads)?;
     let embedded = recipe.is_embedded().then(embedded::unpack).transpose()?;
     let paths = paths(common.data.as_deref(), embedded.as_ref());
     let opened = (recipe.seed, device);
+    let on = (recipe.device, workers.n_threads());
+    let mut manifest = Begun::new(J::COMMAND, Some(recipe.seed), on);
+    manifest.settings(recipe)?;
+    for name in recipe.data_files() {
+        manifest.data(name, &paths.find(name)?)?;
+    }
     match (&recipe.ner, &recipe.sentences, &recipe.pictures) {
         (Some(ner), ..) => {
             let find = |init| Starts::find(init, |name| backbone(&paths, name));
+            let (name, first) = find(&ner.init)?;
             let starts = Starts {
                 name: ner.backbone.clone(),
                 backbone: backbone(&paths, &ner.backbone)?,
-                first: find(&ner.init)?.1,
+                first,
                 others: recipe
                     .evaluation
                     .starts
@@ -48,6 +65,15 @@ pub(super) fn with_case(recipe: &Recipe, common: &Common, job: impl Job) -> Resu
                     .map(find)
                     .collect::<Result<_>>()?,
             };
+            manifest.model(&ner.backbone, &starts.backbone)?;
+            let others = starts.others.iter().map(|(name, start)| (name, start));
+            for (name, start) in [(&name, &starts.first)].into_iter().chain(others) {
+                match start {
+                    Start::Random => {}
+                    Start::Backbone => manifest.start(&ner.backbone, &starts.backbone)?,
+                    Start::Directory(directory) => manifest.start(name, directory)?,
+                }
+            }
             let case = NerCase::new(
                 ner,
                 (&recipe.episodes, &recipe.evaluation.episodes),
@@ -56,24 +82,28 @@ pub(super) fn with_case(recipe: &Recipe, common: &Common, job: impl Job) -> Resu
                 opened,
             )?;
             say(&case.describe());
-            job.run(&case, recipe, &workers)
+            job.run(&case, recipe, &workers, manifest)
         }
         (None, Some(sentences), _) => {
             let shape = backbone(&paths, &sentences.backbone)?;
-            let weights = match &sentences.init {
-                Init::Random => None,
-                Init::Pretrained => Some(shape.clone()),
-                Init::Other(name) => Some(backbone(&paths, name)?),
+            let (name, weights) = match &sentences.init {
+                Init::Random => ("random", None),
+                Init::Pretrained => (sentences.backbone.as_str(), Some(shape.clone())),
+                Init::Other(name) => (name.as_str(), Some(backbone(&paths, name)?)),
             };
+            manifest.model(&sentences.backbone, &shape)?;
+            if let Some(weights) = &weights {
+                manifest.start(name, weights)?;
+            }
             let models = (shape.as_path(), weights.as_deref());
             let case = SentenceCase::new(sentences, &recipe.episodes, &paths, models, opened)?;
             say(&case.describe());
-            job.run(&case, recipe, &workers)
+            job.run(&case, recipe, &workers, manifest)
         }
         (None, None, Some(pictures)) => {
             let case = PictureCase::new(pictures, &recipe.episodes, &paths, opened)?;
             say(&case.describe());
-            job.run(&case, recipe, &workers)
+            job.run(&case, recipe, &workers, manifest)
         }
         (None, None, None) => unreachable!("a validated recipe has a case"),
     }

@@ -19,9 +19,11 @@ use super::{
 use crate::{
     args::TrainArgs,
     cases::{Case, Half, Split},
+    episode_scores,
     learners::{
         Episodes, HeadStart, Learner, compare, episode_seed, evaluate, loss, training_loop,
     },
+    manifest::Begun,
     memory,
     progress::{Progress, say},
     recipe::Recipe,
@@ -62,7 +64,15 @@ struct Train {
 }
 
 impl Job for Train {
-    fn run<C: Case>(self, case: &C, recipe: &Recipe, workers: &Workers) -> Result<()> {
+    const COMMAND: &'static str = "train";
+
+    fn run<C: Case>(
+        self,
+        case: &C,
+        recipe: &Recipe,
+        workers: &Workers,
+        mut manifest: Begun,
+    ) -> Result<()> {
         let start = case.init(&mut ChaCha8Rng::seed_from_u64(recipe.seed))?;
         let outer = outer_loop(recipe);
         let slow = HeadStart::of(recipe).slow::<C>(&start);
@@ -78,6 +88,7 @@ impl Job for Train {
             None
         };
         let (mut run, state) = if let Some(state) = saved {
+            manifest.resumed_at(state.step);
             (RunDir::resume(&self.root, state.step)?, state)
         } else {
             let state = TrainState::new(slow, &outer)?;
@@ -114,6 +125,9 @@ impl Job for Train {
             state.best_score * 100.0
         ));
         let results = compare(case, recipe, workers, (&start, &state.best), Some(minutes))?;
+        episode_scores::write(run.root(), &results.rows)?;
+        manifest.episodes(results.episodes_hash);
+        manifest.write(run.root(), run.root())?;
         run.save_results(&results)?;
         print(&results.table())
     }

@@ -4,6 +4,7 @@
 //! resolved is printed by `--print-config` and written beside the results. Deliberately not here: what a case does
 //! with its settings.
 
+mod files;
 mod finetune;
 mod layers;
 mod overrides;
@@ -470,25 +471,6 @@ impl Recipe {
                 Self::resolve(&text, &path.display().to_string(), overrides)
             }
         }
-    }
-
-    /// Whether it names a file that is part of the program.
-    pub fn is_embedded(&self) -> bool {
-        let mut names = Vec::new();
-        let mut inits: Vec<&Init> = self.evaluation.starts.iter().collect();
-        if let Some(ner) = &self.ner {
-            names.extend([&ner.train, &ner.validation, &ner.test, &ner.backbone]);
-            inits.push(&ner.init);
-        }
-        if let Some(sentences) = &self.sentences {
-            names.push(&sentences.backbone);
-            inits.push(&sentences.init);
-        }
-        names.extend(inits.into_iter().filter_map(|init| match init {
-            Init::Other(name) => Some(name),
-            Init::Pretrained | Init::Random => None,
-        }));
-        names.into_iter().any(|name| is_embedded(name))
     }
 
     /// The recipe as TOML.

@@ -75,6 +75,12 @@ fn a_labelled_file_becomes_a_tagger() {
         serde_json::from_slice(&bytes(&dir, "run/results.json")).unwrap();
     assert!(results["micro"]["f1"].as_f64().unwrap() > 0.9, "{table}");
     assert_eq!(results["types"][1]["support"], 20);
+    let manifest: serde_json::Value =
+        serde_json::from_slice(&bytes(&dir, "run/manifest.json")).unwrap();
+    assert_eq!(manifest["command"], "finetune");
+    assert_eq!(manifest["data"][0]["name"], "train.txt");
+    assert_eq!(manifest["start"][0]["name"], "bert/model.safetensors");
+    assert_eq!(manifest["weights"][0]["name"], "model.safetensors");
     let run = dir.path().join("run");
     let (model, _) = load_token_classifier(&run, DType::F32, &Device::Cpu).unwrap();
     assert_eq!(

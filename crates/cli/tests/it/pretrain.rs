@@ -79,6 +79,7 @@ fn text_becomes_a_backbone() {
         "best.safetensors",
         "config.json",
         "config.toml",
+        "manifest.json",
         "metrics.jsonl",
         "model.safetensors",
         "results.json",

@@ -31,6 +31,8 @@ fn the_default_trains_and_ends_with_a_table() {
         "state.safetensors",
         "best.safetensors",
         "results.json",
+        "scores.jsonl",
+        "manifest.json",
     ];
     let mut found: Vec<_> = fs::read_dir(&run)
         .unwrap()
