@@ -28,6 +28,10 @@ pub enum Command {
     Train(TrainArgs),
     /// Compare a trained run with the baselines on test episodes
     Eval(EvalArgs),
+    /// Compare runs with one another: over seeds, and in pairs on the same episodes
+    ///
+    /// Runs that differ in their seed alone are one setting. Reads what `train`, and `eval` with `--out`, have left.
+    Compare(CompareArgs),
     /// Train a BERT on text without labels, by guessing hidden words
     ///
     /// The result is a directory in Hugging Face layout (`AutoModelForMaskedLM`): a backbone for every other command.
@@ -96,6 +100,14 @@ pub struct EvalArgs {
     /// What recipes and data have in common.
     #[command(flatten)]
     pub common: Common,
+}
+
+/// Flags of `compare`.
+#[derive(Args)]
+pub struct CompareArgs {
+    /// Run directories of `train`, or what `eval --out` wrote; the setting of the first is what others are compared with
+    #[arg(value_name = "RUN", required = true)]
+    pub runs: Vec<PathBuf>,
 }
 
 /// Flags of `pretrain`.

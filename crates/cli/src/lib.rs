@@ -7,6 +7,7 @@ pub mod allocator;
 pub mod args;
 pub mod cases;
 pub mod commands;
+mod comparison;
 mod descent;
 mod device;
 mod embedded;
@@ -34,3 +35,8 @@ pub use score::Score;
 #[cfg(doctest)]
 #[doc = include_str!("../../../README.md")]
 struct Readme;
+
+/// The example of the numbers, compiled and run.
+#[cfg(doctest)]
+#[doc = include_str!("../../../docs/numbers.md")]
+struct Numbers;

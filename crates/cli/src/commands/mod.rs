@@ -3,6 +3,7 @@
 //! Deliberately not here: flags (`args`).
 
 mod adapt;
+mod compare;
 mod download;
 mod episodes;
 mod eval;
@@ -25,6 +26,7 @@ pub fn run(cli: Cli) -> Result<()> {
     match cli.command {
         Command::Train(args) => train::run(&args),
         Command::Eval(args) => eval::run(&args),
+        Command::Compare(args) => compare::run(&args),
         Command::Pretrain(args) => pretrain::run(&args),
         Command::Finetune(args) => finetune::run(&args),
         Command::Adapt(args) => adapt::run(&args),
