@@ -179,6 +179,12 @@ pub(crate) fn config_path(root: &Path) -> PathBuf {
     root.join(CONFIG)
 }
 
+/// Whether a directory is a run of `train`: settings, and no model in Hugging Face's layout, which `pretrain` and
+/// `finetune` leave beside theirs.
+pub(crate) fn is_run(root: &Path) -> bool {
+    config_path(root).exists() && !root.join("config.json").exists()
+}
+
 /// Where the best start of a run is.
 pub(crate) fn best_path(root: &Path) -> PathBuf {
     root.join(BEST)

@@ -16,7 +16,7 @@ use metashot_models::{
 use crate::{
     model_dir::TOKENIZER,
     recipe::{Init, Overrides, Recipe},
-    run_dir::{config_path, load_best},
+    run_dir::{config_path, is_run, load_best},
 };
 
 /// A start whose files have been found.
@@ -73,9 +73,7 @@ impl Starts {
         match start {
             Start::Random => Ok(None),
             Start::Backbone => Ok(Some(load_bert(&self.backbone, DType::F32, device)?.1)),
-            Start::Directory(directory)
-                if config_path(directory).exists() && !is_model(directory) =>
-            {
+            Start::Directory(directory) if is_run(directory) => {
                 self.same_backbone(directory)?;
                 let learned = load_best(directory)?.to_device(device)?;
                 let (encoder, head) = learned
@@ -118,8 +116,4 @@ impl Starts {
         );
         Ok(())
     }
-}
-
-fn is_model(directory: &Path) -> bool {
-    directory.join("config.json").exists()
 }

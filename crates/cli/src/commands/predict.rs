@@ -21,8 +21,8 @@ use super::session::fetch;
 use crate::{
     args::{Format, PredictArgs},
     device,
-    recipe::Paths,
-    run_dir::config_path,
+    recipe::{Paths, is_embedded},
+    run_dir::is_run,
     tagger::Tagger,
 };
 
@@ -34,11 +34,16 @@ pub(super) fn run(args: &PredictArgs) -> Result<()> {
     );
     let device = device::open(args.device.unwrap_or_default())?;
     let workers = Workers::new(args.threads)?;
-    ensure!(
-        !config_path(Path::new(&args.model)).exists(),
-        "`{0}` is a run directory; make a tagger of it first: `metashot adapt --model {0} --support FILE --out DIR`",
-        args.model
-    );
+    for (is_start, what) in [
+        (is_run(Path::new(&args.model)), "a run directory"),
+        (is_embedded(&args.model), "an encoder that has no labels"),
+    ] {
+        ensure!(
+            !is_start,
+            "`{0}` is {what}; make a tagger of it first: `metashot adapt --model {0} --support FILE --out DIR`",
+            args.model
+        );
+    }
     let paths = Paths::new(args.data.clone(), None);
     let directory = match paths.find_directory(&args.model) {
         Some(directory) => directory,
