@@ -6,6 +6,7 @@ use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand};
 
+use crate::descent::Optimizer;
 use crate::recipe::{
     DeviceKind, FinetuneFlags, Orphan, Overrides, PretrainFlags, RunFlags, Scheme,
 };
@@ -190,6 +191,15 @@ pub struct AdaptArgs {
     /// Length of a step; that of the run if it is not given, 0.2 without a run
     #[arg(long, value_name = "RATE")]
     pub inner_lr: Option<f64>,
+    /// What is done with a gradient; that of the run if it is not given, `adamw` without a run
+    #[arg(long, value_enum)]
+    pub optimizer: Option<Optimizer>,
+    /// Where the head starts; as in the run, or as the tagger has it, if it is not given, and at zero for an encoder
+    #[arg(long, value_enum)]
+    pub head: Option<HeadStart>,
+    /// The factor on squared distances in a head that starts from prototypes; that of the run if it is not given
+    #[arg(long, value_name = "FACTOR")]
+    pub prototype_scale: Option<f64>,
     /// Parameters that adapt: a pattern of names; repeatable
     #[arg(long, value_name = "PATTERN")]
     pub adapt: Vec<String>,
@@ -211,6 +221,17 @@ pub struct AdaptArgs {
     /// Where relative names of models are also looked up
     #[arg(long, value_name = "DIR", env = "METASHOT_DATA")]
     pub data: Option<PathBuf>,
+}
+
+/// Where the head of `adapt` starts.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
+pub enum HeadStart {
+    /// From the head that the model has: each label from the mean of the rows that play its part
+    Learned,
+    /// At zero
+    Zero,
+    /// At the prototypes of the sentences: the mean of the vectors of each label's words
+    Prototypes,
 }
 
 /// Flags of `predict`.

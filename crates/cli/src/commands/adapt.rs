@@ -4,7 +4,7 @@
 
 use std::{fs, path::Path};
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, bail};
 use candle_core::Device;
 use metashot_autograd::Params;
 use metashot_data::text::LabelScheme;
@@ -17,16 +17,18 @@ use super::{
     session::{fetch, shown},
 };
 use crate::{
-    args::AdaptArgs,
+    args::{AdaptArgs, HeadStart},
     device, embedded,
     manifest::Begun,
     model_dir::{CONFIG, SPECIAL, TOKENIZER},
     progress::say,
     recipe::{Overrides, Paths, Recipe},
-    run_dir::config_path,
-    tagger::{NewDirectory, Source, Support},
+    run_dir::{config_path, is_run},
+    tagger::{NewDirectory, Source, SourceHead, Support},
 };
 
+/// The factor on squared distances where nothing names one.
+const PROTOTYPE_SCALE: f64 = 0.1;
 /// Sentences up to which cross-validation leaves out one at a time.
 const DEFAULT_FOLDS: usize = 10;
 
@@ -41,8 +43,27 @@ pub(super) fn run(args: &AdaptArgs) -> Result<()> {
     let descent = &mut source.descent;
     descent.steps = args.inner_steps.unwrap_or(descent.steps);
     descent.lr = args.inner_lr.unwrap_or(descent.lr);
+    descent.optimizer = args.optimizer.unwrap_or(descent.optimizer);
     if !args.adapt.is_empty() {
         descent.adapt.clone_from(&args.adapt);
+    }
+    match (args.head, &source.head) {
+        (None | Some(HeadStart::Learned), SourceHead::Learned { .. }) | (None, _) => {}
+        (Some(HeadStart::Learned), _) => bail!(
+            "`{}` has no learned head; say `--head zero` or `--head prototypes`",
+            args.model
+        ),
+        (Some(HeadStart::Zero), _) => source.head = SourceHead::Zero,
+        (Some(HeadStart::Prototypes), SourceHead::Prototypes(_)) => {}
+        (Some(HeadStart::Prototypes), _) => source.head = SourceHead::Prototypes(PROTOTYPE_SCALE),
+    }
+    match (args.prototype_scale, &mut source.head) {
+        (None, _) => {}
+        (Some(scale), _) if !(scale.is_finite() && scale > 0.0) => {
+            bail!("`--prototype-scale` must be a positive number, found {scale}")
+        }
+        (Some(scale), SourceHead::Prototypes(own)) => *own = scale,
+        (Some(_), _) => bail!("`--prototype-scale` is for `--head prototypes`"),
     }
     source.scheme = args.scheme.map_or(source.scheme, LabelScheme::from);
     let support = Support::read(&args.support, args.orphan.into(), &source)?;
@@ -109,8 +130,7 @@ pub(super) fn run(args: &AdaptArgs) -> Result<()> {
 /// The start that `--model` names.
 fn open(args: &AdaptArgs, device: &Device, manifest: &mut Begun) -> Result<Source> {
     let run = Path::new(&args.model);
-    let is_run = config_path(run).exists();
-    let recipe = is_run
+    let recipe = is_run(run)
         .then(|| Recipe::load(Some(&config_path(run)), &Overrides::default()))
         .transpose()
         .with_context(|| format!("{} is not a run directory", shown(run)))?;

@@ -11,7 +11,7 @@ use metashot_data::text::{
     Corpus, IGNORE_INDEX, LabelScheme, LabelSet, OrphanInside, Sentence, Span, Window, parse_bio,
     parse_spans,
 };
-use metashot_meta::{EntityReport, Prepared, Workers, adapt, class_means, prototype_head};
+use metashot_meta::{EntityReport, Prepared, Workers, class_means, prototype_head};
 use metashot_models::{TokenBatch, TokenClassifier};
 use serde::Serialize;
 
@@ -151,7 +151,8 @@ impl Support {
     }
 
     fn adapt_to(&self, sentences: &[usize], source: &Source, device: &Device) -> Result<Adapted> {
-        let inner = source.descent.inner_loop();
+        let descent = &source.descent;
+        let patterns = descent.patterns();
         let n_labels = self.labels.roles.len();
         let model = TokenClassifier::new(source.config.clone(), n_labels)?;
         let hidden_size = source.config.hidden_size;
@@ -184,7 +185,7 @@ impl Support {
         }
         let batch = TokenBatch::from_sequences(ids);
         // What lies below the first layer that adapts is the same at every step.
-        let n_fixed = model.bert.first_adapting_layer(&inner.adapt);
+        let n_fixed = model.bert.first_adapting_layer(&patterns);
         let n_layers = source.config.num_hidden_layers;
         let hidden = |params: &Params<Value>| -> Result<Value> {
             let bert = &model.bert;
@@ -219,13 +220,15 @@ impl Support {
             let logits = model.head().forward(params, &hidden(params)?)?;
             Ok(cross_entropy(&logits, &targets)?)
         };
-        let adapted = adapt(&start, prepare, loss, &inner).context("adapting failed")?;
+        let adapted = descent
+            .run(&start, prepare, loss)
+            .context("adapting failed")?;
         let after = loss(&adapted.fast.constants())?.to_f64()?;
         ensure!(
             after.is_finite(),
             "the loss after {} steps of {} is not finite; a smaller `--inner-lr` may help",
-            inner.steps,
-            inner.lr
+            descent.steps,
+            descent.lr
         );
         let losses = adapted.support_losses.into_iter().chain([after]);
         Ok(Adapted {

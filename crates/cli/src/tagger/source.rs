@@ -6,17 +6,16 @@ use std::path::Path;
 
 use anyhow::{Context, Result};
 use candle_core::{DType, Device};
-use metashot_autograd::{Order, Params, Patterns};
+use metashot_autograd::Params;
 use metashot_data::text::{LabelScheme, LabelSet, OrphanInside, Tokenizer};
-use metashot_meta::{InnerLoop, Memory};
 use metashot_models::{
     BertConfig, TokenClassifier,
     checkpoint::{conform, load_bert, load_token_classifier},
 };
-use serde::Serialize;
 
 use super::check_vocabulary;
 use crate::{
+    descent::{Descent, Optimizer},
     heads::head_names,
     model_dir::{TOKENIZER, read_tokenizer},
     recipe::{Head, Recipe},
@@ -56,34 +55,10 @@ pub(crate) enum SourceHead {
     Prototypes(f64),
 }
 
-/// Gradient descent on the labelled sentences.
-#[derive(Clone, Debug, Serialize)]
-pub(crate) struct Descent {
-    /// Steps.
-    pub(crate) steps: usize,
-    /// The length of a step.
-    pub(crate) lr: f64,
-    /// Patterns of the names of the parameters that adapt.
-    pub(crate) adapt: Vec<String>,
-}
-
-impl Descent {
-    /// The same for `metashot_meta::adapt`.
-    pub(super) fn inner_loop(&self) -> InnerLoop {
-        InnerLoop {
-            steps: self.steps,
-            lr: self.lr,
-            adapt: Patterns::new(self.adapt.clone()),
-            order: Order::First,
-            memory: Memory::Flat,
-        }
-    }
-}
-
 /// Steps for an encoder that nobody meta-learned.
 const PLAIN_STEPS: usize = 60;
-/// Their length.
-const PLAIN_LR: f64 = 0.2;
+/// Their length by `AdamW`.
+const PLAIN_LR: f64 = 1e-3;
 
 impl Source {
     /// The best start of a run, whose settings say how it adapts; `backbone` is the encoder that the run names.
@@ -128,6 +103,7 @@ impl Source {
             head,
             scheme,
             descent: Descent {
+                optimizer: Optimizer::Sgd,
                 steps: recipe.inner.test_steps,
                 lr: recipe.inner.lr,
                 adapt: recipe.inner.adapt.clone(),
@@ -165,6 +141,7 @@ impl Source {
             head,
             scheme: LabelScheme::Bio,
             descent: Descent {
+                optimizer: Optimizer::Adamw,
                 steps: PLAIN_STEPS,
                 lr: PLAIN_LR,
                 adapt: ["*", "!embeddings"].map(str::to_owned).to_vec(),
