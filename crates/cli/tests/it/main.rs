@@ -4,10 +4,12 @@
 
 #![expect(clippy::unwrap_used, reason = "a test that fails says where")]
 
+mod adapt;
 mod bad_input;
 mod compare;
 mod episodes;
 mod finetune;
+mod predict;
 mod pretrain;
 mod real_data;
 mod runs;
