@@ -48,13 +48,14 @@ pub(super) fn run(args: &AdaptArgs) -> Result<()> {
         descent.adapt.clone_from(&args.adapt);
     }
     match (args.head, &source.head) {
-        (None | Some(HeadStart::Learned), SourceHead::Learned { .. }) | (None, _) => {}
+        (None, _)
+        | (Some(HeadStart::Learned), SourceHead::Learned { .. })
+        | (Some(HeadStart::Prototypes), SourceHead::Prototypes(_)) => {}
         (Some(HeadStart::Learned), _) => bail!(
             "`{}` has no learned head; say `--head zero` or `--head prototypes`",
             args.model
         ),
         (Some(HeadStart::Zero), _) => source.head = SourceHead::Zero,
-        (Some(HeadStart::Prototypes), SourceHead::Prototypes(_)) => {}
         (Some(HeadStart::Prototypes), _) => source.head = SourceHead::Prototypes(PROTOTYPE_SCALE),
     }
     match (args.prototype_scale, &mut source.head) {
@@ -150,7 +151,7 @@ fn open(args: &AdaptArgs, device: &Device, manifest: &mut Begun) -> Result<Sourc
         None => fetch(name, None)?,
     };
     manifest.model(name, &directory)?;
-    let start = if is_run { run } else { &directory };
+    let start = if recipe.is_some() { run } else { &directory };
     manifest.start(&args.model, start)?;
     match recipe {
         Some(recipe) => Source::from_run(run, &recipe, &directory, device),
