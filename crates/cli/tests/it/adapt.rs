@@ -282,7 +282,7 @@ fn a_bad_support_file_is_named_and_nothing_is_lost() {
             "found 12..14 `Os`, which cuts the word `Oslo`",
         ),
         (r#"[3, 0, "a"]"#, "found 3..0"),
-        (r#"[0, 3]"#, "expected a span"),
+        (r"[0, 3]", "expected a span"),
     ] {
         let lines = format!("{}{}", spans(r#"[0, 3, "a"]"#), spans(label));
         refused(lines.as_bytes(), &[], &["s.txt:2: ", expected]);
