@@ -74,7 +74,7 @@ fn labelled_sentences_become_a_tagger_that_transformers_loads() {
         names_in(&tagger),
         [
             "config.json",
-            "metashot.json",
+            "manifest.json",
             "model.safetensors",
             "special_tokens_map.json",
             "tokenizer.json",
@@ -83,7 +83,7 @@ fn labelled_sentences_become_a_tagger_that_transformers_loads() {
         ]
     );
     assert_eq!(names_in(&dir.path().join("a")), ["tagger"]);
-    let manifest: Json = serde_json::from_slice(&bytes(&dir, "a/tagger/metashot.json")).unwrap();
+    let manifest: Json = serde_json::from_slice(&bytes(&dir, "a/tagger/manifest.json")).unwrap();
     assert_eq!(manifest["support"]["entities"]["town"], 5);
     assert_eq!(manifest["cross_validation"]["folds"], 2);
 
@@ -151,7 +151,7 @@ fn a_run_and_a_tagger_can_be_adapted() {
     );
     let before = |run: &str| -> f64 {
         let manifest: Json =
-            serde_json::from_slice(&bytes(&dir, &format!("{run}/metashot.json"))).unwrap();
+            serde_json::from_slice(&bytes(&dir, &format!("{run}/manifest.json"))).unwrap();
         manifest["support_loss"]["before"].as_f64().unwrap()
     };
     assert!((before("two") - 5f64.ln()).abs() > 1e-3);
