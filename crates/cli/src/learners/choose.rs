@@ -6,7 +6,7 @@ use anyhow::{Context, Result};
 use metashot_autograd::{Params, Patterns};
 use metashot_meta::Workers;
 
-use super::{Episodes, Learner, evaluate};
+use super::{Episodes, HeadStart, Learner, evaluate};
 use crate::{cases::Case, descent::Descent, recipe::Recipe, score::Totals};
 
 /// A learner with the setting that does best on the validation classes, and what to call the two.
@@ -33,6 +33,11 @@ pub(super) fn fine_tuning<C: Case>(
         .split(&adapt)
         .context("`evaluation.finetune_adapt` does not fit the model")?;
     let frozen = case.frozen(start, &[&adapt]);
+    let head = HeadStart::new(recipe.evaluation.finetune_head, recipe);
+    let name = match head {
+        HeadStart::Learned => "fine-tuning",
+        HeadStart::Prototypes(_) => "fine-tuning from prototypes",
+    };
     let grid = recipe.evaluation.finetune_lr.iter().flat_map(|&lr| {
         let steps = recipe.evaluation.finetune_steps.iter();
         steps.map(move |&steps| (lr, steps))
@@ -45,12 +50,12 @@ pub(super) fn fine_tuning<C: Case>(
             adapt: recipe.evaluation.finetune_adapt.clone(),
         };
         (
-            Learner::fine_tune(descent),
+            Learner::fine_tune(descent, head),
             format!("{steps} steps of {lr}"),
         )
     });
     let start = (start, frozen.as_ref());
-    best(case, start, "fine-tuning", candidates, recipe, workers).context(
+    best(case, start, name, candidates, recipe, workers).context(
         "fine-tuning diverges with every rate of `evaluation.finetune_lr`; give it smaller ones",
     )
 }

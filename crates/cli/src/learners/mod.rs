@@ -55,9 +55,14 @@ pub(crate) enum HeadStart {
 }
 
 impl HeadStart {
-    /// That of a recipe.
+    /// That of a recipe's meta-learned start.
     pub(crate) fn of(recipe: &Recipe) -> Self {
-        match recipe.inner.head {
+        Self::new(recipe.inner.head, recipe)
+    }
+
+    /// One or the other.
+    fn new(head: Head, recipe: &Recipe) -> Self {
+        match head {
             Head::Learned => Self::Learned,
             Head::Prototypes => Self::Prototypes(recipe.inner.prototype_scale),
         }
@@ -146,8 +151,8 @@ impl Learner {
     }
 
     /// Fine-tuning from a start.
-    pub(crate) fn fine_tune(descent: Descent) -> Self {
-        Self::of_each(Source::Descend(descent, HeadStart::Learned))
+    pub(crate) fn fine_tune(descent: Descent, head: HeadStart) -> Self {
+        Self::of_each(Source::Descend(descent, head))
     }
 
     /// The learner that a recipe's meta-learned start is used with.

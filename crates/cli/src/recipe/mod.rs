@@ -386,6 +386,9 @@ pub struct Evaluation {
     /// What fine-tuning does with a gradient.
     #[serde(default)]
     pub finetune_optimizer: Optimizer,
+    /// Where the head of fine-tuning starts.
+    #[serde(default)]
+    pub finetune_head: Head,
     /// Names of the parameters that fine-tuning changes, as in `inner.adapt`.
     #[serde(default = "everything")]
     pub finetune_adapt: Vec<String>,
