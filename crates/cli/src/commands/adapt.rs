@@ -108,6 +108,11 @@ pub(super) fn run(args: &AdaptArgs) -> Result<()> {
         "support": args.support,
         "scheme": match source.scheme { LabelScheme::Bio => "bio", LabelScheme::Io => "io" },
         "orphan": args.orphan,
+        "head": match source.head {
+            SourceHead::Learned { .. } => "learned".to_owned(),
+            SourceHead::Zero => "zero".to_owned(),
+            SourceHead::Prototypes(scale) => format!("prototypes, scale {scale}"),
+        },
         "inner": source.descent,
         "folds": folds,
     }))?;
