@@ -74,7 +74,9 @@ pub(super) fn run(args: &AdaptArgs) -> Result<()> {
     let n_sentences = support.corpus.sentences.len();
     let folds = args.folds.unwrap_or(DEFAULT_FOLDS).min(n_sentences);
     let cross_validation = if folds < 2 {
-        say("no cross-validation: it takes two sentences and two folds");
+        if args.folds != Some(0) {
+            say("no cross-validation: it takes two sentences and two folds");
+        }
         None
     } else {
         say(&format!(
@@ -186,15 +188,18 @@ fn describe(support: &Support) {
             support.n_repeated
         ));
     }
-    for (name, _) in corpus
+    let single: Vec<String> = corpus
         .types
         .iter()
         .zip(&counts)
         .filter(|(_, count)| **count == 1)
-    {
+        .map(|(name, _)| format!("`{name}`"))
+        .collect();
+    if !single.is_empty() {
         say(&format!(
-            "warning: `{name}` has one example only; cross-validation never finds what nothing taught, and one more \
-             sentence will tell more than any setting"
+            "warning: one example only of {}: held out, nothing is left to learn it from, so its score by \
+             cross-validation is 0; one more sentence with it will tell more than any setting",
+            single.join(", ")
         ));
     }
     let n_merged = support.n_merged();

@@ -203,7 +203,7 @@ fn thin_support_is_warned_about() {
     ];
     let (told, _) = adapt(&dir, &args);
     assert!(
-        told.contains("warning: `city` has one example only"),
+        told.contains("warning: one example only of `city`:"),
         "{told}"
     );
     assert!(told.contains("stand in the file more than once"), "{told}");
