@@ -188,13 +188,13 @@ pub struct AdaptArgs {
     /// Gradient steps on the sentences; those of the run if it is not given, 60 without a run
     #[arg(long, value_name = "N")]
     pub inner_steps: Option<usize>,
-    /// Length of a step; that of the run if it is not given, 0.2 without a run
+    /// Length of a step; that of the run if it is not given, 5e-4 without a run
     #[arg(long, value_name = "RATE")]
     pub inner_lr: Option<f64>,
     /// What is done with a gradient; that of the run if it is not given, `adamw` without a run
     #[arg(long, value_enum)]
     pub optimizer: Option<Optimizer>,
-    /// Where the head starts; as in the run, or as the tagger has it, if it is not given, and at zero for an encoder
+    /// Where the head starts; as in the run, or as the tagger has it, if it is not given; from prototypes for an encoder
     #[arg(long, value_enum)]
     pub head: Option<HeadStart>,
     /// The factor on squared distances in a head that starts from prototypes; that of the run if it is not given

@@ -24,11 +24,9 @@ use crate::{
     progress::say,
     recipe::{Overrides, Paths, Recipe},
     run_dir::{config_path, is_run},
-    tagger::{NewDirectory, Source, SourceHead, Support},
+    tagger::{NewDirectory, PROTOTYPE_SCALE, Source, SourceHead, Support},
 };
 
-/// The factor on squared distances where nothing names one.
-const PROTOTYPE_SCALE: f64 = 0.1;
 /// Sentences up to which cross-validation leaves out one at a time.
 const DEFAULT_FOLDS: usize = 10;
 

@@ -18,7 +18,7 @@ use metashot_models::{BertConfig, TokenBatch, TokenClassifier, checkpoint::load_
 
 pub(crate) use adaptation::Support;
 pub(crate) use directory::NewDirectory;
-pub(crate) use source::{Source, SourceHead};
+pub(crate) use source::{PROTOTYPE_SCALE, Source, SourceHead};
 
 /// A token classifier with its tokenizer and the meaning of its labels.
 pub struct Tagger {

@@ -42,7 +42,7 @@ pub(crate) struct Source {
 
 /// Where the head of a tagger for new types starts.
 pub(crate) enum SourceHead {
-    /// Nothing was learned: at zero.
+    /// At zero: all labels alike.
     Zero,
     /// From one that was learned for other types, or for the classes of episodes.
     Learned {
@@ -58,7 +58,10 @@ pub(crate) enum SourceHead {
 /// Steps for an encoder that nobody meta-learned.
 const PLAIN_STEPS: usize = 60;
 /// Their length by `AdamW`.
-const PLAIN_LR: f64 = 1e-3;
+const PLAIN_LR: f64 = 5e-4;
+/// The factor on squared distances in a head that starts from prototypes, where nothing names one: hidden states of a
+/// BERT are far apart, and at a factor of 1 the nearest prototype would have all of the probability.
+pub(crate) const PROTOTYPE_SCALE: f64 = 0.1;
 
 impl Source {
     /// The best start of a run, whose settings say how it adapts; `backbone` is the encoder that the run names.
@@ -130,7 +133,10 @@ impl Source {
                 let labels = LabelSet::from_names(&names, OrphanInside::Reject)?;
                 (encoder, SourceHead::Learned { labels, params })
             }
-            None => (load_bert(dir, DType::F32, device)?.1, SourceHead::Zero),
+            None => {
+                let (_, encoder) = load_bert(dir, DType::F32, device)?;
+                (encoder, SourceHead::Prototypes(PROTOTYPE_SCALE))
+            }
         };
         let tokenizer = open_tokenizer(dir, &config)?;
         Ok(Self {

@@ -18,9 +18,11 @@ fn the_default_trains_and_ends_with_a_table() {
     );
     for learner in [
         "\nmeta-learned ",
-        "\nmeta-learned, no adaptation ",
-        "\nfine-tuning, ",
+        "\nmeta-learned, Viterbi, ",
+        "\nmeta-learned, prototypes ",
+        "\nfine-tuning from prototypes, ",
         "\nprototypes ",
+        "\nrandom, prototypes ",
     ] {
         assert!(table.contains(learner), "{table}");
     }
