@@ -126,17 +126,14 @@ impl Source {
             .and_then(|names| names.get(0));
         let is_tagger =
             architecture.is_some_and(|name| name.as_str() == Some("BertForTokenClassification"));
-        let (encoder, head) = match config.labels().filter(|_| is_tagger) {
-            Some(names) => {
-                let (_, params) = load_token_classifier(dir, DType::F32, device)?;
-                let (params, encoder) = split_head(params);
-                let labels = LabelSet::from_names(&names, OrphanInside::Reject)?;
-                (encoder, SourceHead::Learned { labels, params })
-            }
-            None => {
-                let (_, encoder) = load_bert(dir, DType::F32, device)?;
-                (encoder, SourceHead::Prototypes(PROTOTYPE_SCALE))
-            }
+        let (encoder, head) = if let Some(names) = config.labels().filter(|_| is_tagger) {
+            let (_, params) = load_token_classifier(dir, DType::F32, device)?;
+            let (params, encoder) = split_head(params);
+            let labels = LabelSet::from_names(&names, OrphanInside::Reject)?;
+            (encoder, SourceHead::Learned { labels, params })
+        } else {
+            let (_, encoder) = load_bert(dir, DType::F32, device)?;
+            (encoder, SourceHead::Prototypes(PROTOTYPE_SCALE))
         };
         let tokenizer = open_tokenizer(dir, &config)?;
         Ok(Self {
