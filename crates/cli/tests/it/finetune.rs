@@ -204,8 +204,8 @@ fn starts_stand_in_one_table_and_must_fit_the_backbone() {
     assert!(output.status.success(), "{}", text(&output.stderr));
     for learner in [
         "\nmeta-learned ",
-        "\nfine-tuning from prototypes, ",
-        "\npretrained, fine-tuning from prototypes, ",
+        "\nfine-tuning, ",
+        "\npretrained, fine-tuning, ",
         "\npretrained, prototypes ",
     ] {
         assert!(table.contains(learner), "{table}");

@@ -20,7 +20,7 @@ fn the_default_trains_and_ends_with_a_table() {
         "\nmeta-learned ",
         "\nmeta-learned, Viterbi, ",
         "\nmeta-learned, prototypes ",
-        "\nfine-tuning from prototypes, ",
+        "\nfine-tuning, ",
         "\nprototypes ",
         "\nrandom, prototypes ",
     ] {
