@@ -194,7 +194,7 @@ pub struct AdaptArgs {
     /// What is done with a gradient; that of the run if it is not given, `adamw` without a run
     #[arg(long, value_enum)]
     pub optimizer: Option<Optimizer>,
-    /// Where the head starts; as in the run, or as the tagger has it, if it is not given; from prototypes for an encoder
+    /// Where the head starts; as in the run if it is not given, from prototypes without a run
     #[arg(long, value_enum)]
     pub head: Option<HeadStart>,
     /// The factor on squared distances in a head that starts from prototypes; that of the run if it is not given

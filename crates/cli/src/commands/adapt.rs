@@ -160,7 +160,7 @@ fn open(args: &AdaptArgs, device: &Device, manifest: &mut Begun) -> Result<Sourc
     manifest.start(&args.model, start)?;
     match recipe {
         Some(recipe) => Source::from_run(run, &recipe, &directory, device),
-        None => Source::from_directory(&directory, device),
+        None => Source::from_directory(&directory, args.head, device),
     }
 }
 

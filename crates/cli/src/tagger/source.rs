@@ -15,6 +15,7 @@ use metashot_models::{
 
 use super::check_vocabulary;
 use crate::{
+    args::HeadStart,
     descent::{Descent, Optimizer},
     heads::head_names,
     model_dir::{TOKENIZER, read_tokenizer},
@@ -114,11 +115,18 @@ impl Source {
         })
     }
 
-    /// The encoder of a directory, with its head where it is a tagger whose labels have names.
+    /// The encoder of a directory; with its head if that is asked for, and it is a tagger whose labels have names.
+    ///
+    /// Unasked, the head of a tagger is left behind: prototypes of the sentences tell their types apart from the first
+    /// step on, while each label of a learned head starts from the mean over other types.
     ///
     /// # Errors
     /// A file that is missing or damaged.
-    pub(crate) fn from_directory(dir: &Path, device: &Device) -> Result<Self> {
+    pub(crate) fn from_directory(
+        dir: &Path,
+        head: Option<HeadStart>,
+        device: &Device,
+    ) -> Result<Self> {
         let config = BertConfig::read(&dir.join("config.json"))?;
         let architecture = config
             .extra
@@ -126,7 +134,8 @@ impl Source {
             .and_then(|names| names.get(0));
         let is_tagger =
             architecture.is_some_and(|name| name.as_str() == Some("BertForTokenClassification"));
-        let (encoder, head) = if let Some(names) = config.labels().filter(|_| is_tagger) {
+        let wanted = is_tagger && head == Some(HeadStart::Learned);
+        let (encoder, head) = if let Some(names) = config.labels().filter(|_| wanted) {
             let (_, params) = load_token_classifier(dir, DType::F32, device)?;
             let (params, encoder) = split_head(params);
             let labels = LabelSet::from_names(&names, OrphanInside::Reject)?;
