@@ -31,6 +31,26 @@ pub fn read_text(path: &Path) -> Result<String> {
     })
 }
 
+/// A line of a file that something may be wrong with.
+#[derive(Clone, Copy)]
+pub(crate) struct Place<'a> {
+    pub(crate) path: &'a Path,
+    /// From 1.
+    pub(crate) line: usize,
+}
+
+impl Place<'_> {
+    /// What was wanted there and what there is, as an error.
+    pub(crate) fn wanted(self, wanted: &'static str, found: impl Into<String>) -> Error {
+        Error::Line {
+            path: self.path.to_path_buf(),
+            line: self.line,
+            wanted,
+            found: found.into(),
+        }
+    }
+}
+
 /// A line as shown in a message: quoted, short, with nothing that a terminal would act on.
 pub(crate) fn excerpt(line: &str) -> String {
     const SHOWN: usize = 60;

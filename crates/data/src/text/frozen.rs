@@ -17,6 +17,7 @@ use serde_json::Value;
 use super::plain::for_each_numbered_line;
 use crate::{
     ContentHash, Error, Result,
+    file::Place,
     text::{EpisodesHasher, LabelScheme, Sentence, Span, TaggingEpisode},
 };
 
@@ -328,23 +329,6 @@ impl<'a> Reader<'a> {
             episodes: self.episodes,
         };
         (frozen, self.mismatches)
-    }
-}
-
-#[derive(Clone, Copy)]
-struct Place<'a> {
-    path: &'a Path,
-    line: usize,
-}
-
-impl Place<'_> {
-    fn wanted(self, wanted: &'static str, found: impl Into<String>) -> Error {
-        Error::Line {
-            path: self.path.to_path_buf(),
-            line: self.line,
-            wanted,
-            found: found.into(),
-        }
     }
 }
 

@@ -11,7 +11,7 @@ use serde_json::{Map, Value};
 
 use crate::{
     ClassSplit, Error, Result,
-    file::{excerpt, read_text},
+    file::{Place, excerpt, read_text},
 };
 
 /// Which columns, or which keys of JSON objects, hold what.
@@ -125,23 +125,6 @@ impl Row {
             label: filled("a label", label)?,
             line: at.line,
         })
-    }
-}
-
-#[derive(Clone, Copy)]
-struct Place<'a> {
-    path: &'a Path,
-    line: usize,
-}
-
-impl Place<'_> {
-    fn wanted(self, wanted: &'static str, found: impl Into<String>) -> Error {
-        Error::Line {
-            path: self.path.to_path_buf(),
-            line: self.line,
-            wanted,
-            found: found.into(),
-        }
     }
 }
 

@@ -14,7 +14,7 @@ use unicode_segmentation::UnicodeSegmentation;
 
 use crate::{
     Error, Result,
-    file::{excerpt, read_text},
+    file::{Place, excerpt, read_text},
     text::{Corpus, Sentence, Span, Word, split_words},
 };
 
@@ -86,23 +86,6 @@ pub fn parse_spans(text: &str, name: &Path) -> Result<Corpus> {
     Corpus::from_numbered(types, sentences, name)
 }
 
-#[derive(Clone, Copy)]
-struct Place<'a> {
-    path: &'a Path,
-    line: usize,
-}
-
-impl Place<'_> {
-    fn wanted(self, wanted: &'static str, found: &str) -> Error {
-        Error::Line {
-            path: self.path.to_path_buf(),
-            line: self.line,
-            wanted,
-            found: excerpt(found),
-        }
-    }
-}
-
 /// A span as the file has it, in characters.
 struct Mark {
     start: usize,
@@ -111,21 +94,24 @@ struct Mark {
 }
 
 fn parse_line(line: &str, at: Place<'_>) -> Result<(String, Vec<Mark>)> {
-    let object: Map<String, Value> =
-        serde_json::from_str(line).map_err(|_| at.wanted("a JSON object on a line", line))?;
+    let object: Map<String, Value> = serde_json::from_str(line)
+        .map_err(|_| at.wanted("a JSON object on a line", excerpt(line)))?;
     let Some(Value::String(text)) = object.get("text") else {
-        return Err(at.wanted("an object with `text`, a string", line));
+        return Err(at.wanted("an object with `text`, a string", excerpt(line)));
     };
     let marks = ["entities", "spans", "label", "labels"]
         .into_iter()
         .find_map(|key| object.get(key));
     let Some(Value::Array(marks)) = marks else {
-        return Err(at.wanted("`entities`, `spans`, `label` or `labels`, a list", line));
+        return Err(at.wanted(
+            "`entities`, `spans`, `label` or `labels`, a list",
+            excerpt(line),
+        ));
     };
     let parse = |mark: &Value| {
         Mark::parse(mark).ok_or_else(|| {
             let wanted = "a span `[start, end, type]` or an object with `start`, `end` and `type`";
-            at.wanted(wanted, &mark.to_string())
+            at.wanted(wanted, excerpt(&mark.to_string()))
         })
     };
     Ok((
