@@ -152,16 +152,10 @@ impl Tagger {
         let tokens = TokenBatch::from_sequences(items.iter().map(|item| &item.window.encoded.ids));
         let mut rows = Vec::new();
         let mut first_row = 0;
-        for Window {
-            encoded,
-            words,
-            read,
-        } in items.iter().map(|item| &item.window)
-        {
-            let positions = encoded.word_positions();
-            let read = read.start - words.start..read.end - words.start;
-            rows.extend(positions[read].iter().map(|&row| (first_row + row) as u32));
-            first_row += encoded.ids.len();
+        for window in items.iter().map(|item| &item.window) {
+            let positions = window.read_positions();
+            rows.extend(positions.iter().map(|&row| (first_row + row) as u32));
+            first_row += window.encoded.ids.len();
         }
         let hidden = self.model.bert.forward(&self.params, &tokens)?;
         let hidden = hidden.rows(&Tensor::new(rows, hidden.device())?)?;

@@ -370,6 +370,14 @@ impl Pieces {
     }
 }
 
+impl Window {
+    /// The position of the first sub-word of each word that is read from this window.
+    pub fn read_positions(&self) -> Vec<usize> {
+        let read = self.read.start - self.words.start..self.read.end - self.words.start;
+        self.encoded.word_positions()[read].to_vec()
+    }
+}
+
 impl Encoded {
     /// The label of each token: its word's at a first sub-word, [`IGNORE_INDEX`] elsewhere. `word_labels` may go on
     /// beyond the words that fit.

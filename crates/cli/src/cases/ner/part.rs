@@ -197,9 +197,7 @@ impl Reading {
     fn windows(windows: &[Window]) -> Self {
         let (mut words, mut first_token) = (Vec::new(), 0);
         for window in windows {
-            let positions = window.encoded.word_positions();
-            let read = window.read.start - window.words.start..window.read.end - window.words.start;
-            words.extend(positions[read].iter().map(|at| first_token + at));
+            words.extend(window.read_positions().iter().map(|at| first_token + at));
             first_token += window.encoded.ids.len();
         }
         Self {
