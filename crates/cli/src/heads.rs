@@ -6,6 +6,7 @@ use anyhow::{Result, ensure};
 use candle_core::{Device, Tensor};
 use metashot_autograd::{Params, Value};
 use metashot_data::text::{LabelSet, Role};
+use metashot_meta::{class_means, prototype_head};
 
 /// The names of the weight and the bias of a head.
 pub(crate) fn head_names(head: &str) -> [String; 2] {
@@ -76,6 +77,20 @@ pub(crate) fn zero_head(
         (weight, zeros(&[n_labels, hidden])?),
         (bias, zeros(&[n_labels])?),
     ]))
+}
+
+/// A head that starts from prototypes: from the means of the rows that stand for each label.
+///
+/// # Errors
+/// As [`metashot_meta::class_means`].
+pub(crate) fn prototypes_head(
+    head: &str,
+    embedded: &Value,
+    rows: &[Vec<usize>],
+    scale: f64,
+) -> metashot_meta::Result<Params<Value>> {
+    let parts = prototype_head(&class_means(embedded, rows)?, scale)?;
+    Ok(head_names(head).into_iter().zip(parts).collect())
 }
 
 /// The rows of each class.

@@ -11,16 +11,14 @@ use metashot_autograd::{
     Order, Params, Patterns, Value,
     ops::{cross_entropy, linear},
 };
-use metashot_meta::{
-    InnerLoop, Memory, Prepared, Workers, class_means, nearest_neighbor_logits, prototype_head,
-};
+use metashot_meta::{InnerLoop, Memory, Prepared, Workers, nearest_neighbor_logits};
 
 pub(crate) use table::compare;
 
 use crate::{
     cases::{Case, Half, Labels, Split},
     descent::{Descent, Optimizer},
-    heads::head_names,
+    heads::{head_names, prototypes_head},
     progress::Progress,
     recipe::{Head, MetaOrder, Recipe},
     score::Score,
@@ -96,11 +94,7 @@ impl HeadStart {
             Self::Prototypes(scale) => {
                 let params = params.overlaid(&prepared.start).overlaid(&prepared.fixed);
                 let support = case.embed(task, Half::Support, &params)?;
-                let centres = class_means(&support, &case.rows(task, Labels::Learned))?;
-                head_names(C::HEAD)
-                    .into_iter()
-                    .zip(prototype_head(&centres, scale)?)
-                    .collect()
+                prototypes_head(C::HEAD, &support, &case.rows(task, Labels::Learned), scale)?
             }
         };
         prepared.start = prepared.start.overlaid(&head);

@@ -11,13 +11,13 @@ use metashot_data::text::{
     Corpus, IGNORE_INDEX, LabelScheme, LabelSet, OrphanInside, Sentence, Span, Window, parse_bio,
     parse_spans,
 };
-use metashot_meta::{EntityReport, Prepared, Workers, class_means, prototype_head};
+use metashot_meta::{EntityReport, Prepared, Workers};
 use metashot_models::{TokenBatch, TokenClassifier};
 use serde::Serialize;
 
 use super::{Entity, Source, SourceHead, Tagger};
 use crate::{
-    heads::{head_names, refit_head, rows_by_label, zero_head},
+    heads::{prototypes_head, refit_head, rows_by_label, zero_head},
     score::entity_report,
 };
 
@@ -208,11 +208,8 @@ impl Support {
             }
             if let SourceHead::Prototypes(scale) = source.head {
                 let hidden = hidden(&params.overlaid(&prepared.fixed))?;
-                let centres = class_means(&hidden, &rows_by_label(&targets, &self.labels))?;
-                let head = prototype_head(&centres, scale)?;
-                for (name, value) in head_names(TokenClassifier::HEAD).into_iter().zip(head) {
-                    prepared.start.insert(name, value);
-                }
+                let rows = rows_by_label(&targets, &self.labels);
+                prepared.start = prototypes_head(TokenClassifier::HEAD, &hidden, &rows, scale)?;
             }
             Ok(prepared)
         };
