@@ -21,7 +21,8 @@ use crate::{
     cases::{Case, Half, Split},
     episode_scores,
     learners::{
-        Episodes, HeadStart, Learner, compare, episode_seed, evaluate, loss, training_loop,
+        Decoding, Episodes, HeadStart, Learner, compare, episode_seed, evaluate, loss,
+        training_loop,
     },
     manifest::Begun,
     memory,
@@ -195,8 +196,9 @@ fn meta_train<C: Case>(
         },
         validate: |params: &Params| -> Result<f64, LossError> {
             let start = (params, frozen);
-            let scores = evaluate(case, &learner, start, validation, workers, None)?;
-            Ok(Totals::new(&scores).overall_of_all())
+            let by_row = (&learner, &[Decoding::Each][..]);
+            let scores = evaluate(case, by_row, start, validation, workers, None)?;
+            Ok(Totals::new(&scores[0]).overall_of_all())
         },
         observe: |event: Event<'_>| -> Result<(), LossError> {
             match event {

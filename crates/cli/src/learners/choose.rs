@@ -6,16 +6,41 @@ use anyhow::{Context, Result};
 use metashot_autograd::{Params, Patterns};
 use metashot_meta::Workers;
 
-use super::{Episodes, HeadStart, Learner, evaluate};
-use crate::{cases::Case, descent::Descent, recipe::Recipe, score::Totals};
+use super::{Decoding, Episodes, HeadStart, Learner, evaluate};
+use crate::{
+    cases::Case,
+    descent::Descent,
+    recipe::Recipe,
+    score::{Score, Totals},
+};
 
-/// A learner with the setting that does best on the validation classes, and what to call the two.
-pub(super) struct Choice {
-    pub(super) learner: Learner,
-    pub(super) name: String,
+/// The candidate that does best on the validation classes, and what to call it.
+pub(super) struct Choice<T> {
+    pub(super) candidate: T,
     pub(super) setting: String,
     /// Its score there.
     pub(super) score: f64,
+}
+
+impl<T> Choice<T> {
+    /// The better of two, the first of equals.
+    fn or_better(self, other: Self) -> Self {
+        if other.score > self.score {
+            other
+        } else {
+            self
+        }
+    }
+}
+
+/// Where the head of fine-tuning starts, and what fine-tuning is called by that.
+pub(super) fn fine_tuning_head(recipe: &Recipe) -> (HeadStart, &'static str) {
+    let head = HeadStart::new(recipe.evaluation.finetune_head, recipe);
+    let name = match head {
+        HeadStart::Learned => "fine-tuning",
+        HeadStart::Prototypes(_) => "fine-tuning from prototypes",
+    };
+    (head, name)
 }
 
 /// Fine-tuning with the learning rate and the number of steps that do best.
@@ -25,37 +50,38 @@ pub(super) struct Choice {
 pub(super) fn fine_tuning<C: Case>(
     case: &C,
     start: &Params,
+    head: HeadStart,
     recipe: &Recipe,
     workers: &Workers,
-) -> Result<Choice> {
-    let adapt = Patterns::new(recipe.evaluation.finetune_adapt.clone());
+) -> Result<Choice<Learner>> {
+    let settings = &recipe.evaluation;
+    let adapt = Patterns::new(settings.finetune_adapt.clone());
     start
         .split(&adapt)
         .context("`evaluation.finetune_adapt` does not fit the model")?;
     let frozen = case.frozen(start, &[&adapt]);
-    let head = HeadStart::new(recipe.evaluation.finetune_head, recipe);
-    let name = match head {
-        HeadStart::Learned => "fine-tuning",
-        HeadStart::Prototypes(_) => "fine-tuning from prototypes",
-    };
-    let grid = recipe.evaluation.finetune_lr.iter().flat_map(|&lr| {
-        let steps = recipe.evaluation.finetune_steps.iter();
+    let grid = settings.finetune_lr.iter().flat_map(|&lr| {
+        let steps = settings.finetune_steps.iter();
         steps.map(move |&steps| (lr, steps))
     });
-    let candidates = grid.map(|(lr, steps)| {
+    let tried = grid.filter_map(|(lr, steps)| {
         let descent = Descent {
-            optimizer: recipe.evaluation.finetune_optimizer,
+            optimizer: settings.finetune_optimizer,
             steps,
             lr,
-            adapt: recipe.evaluation.finetune_adapt.clone(),
+            adapt: settings.finetune_adapt.clone(),
         };
-        (
-            Learner::fine_tune(descent, head),
-            format!("{steps} steps of {lr}"),
-        )
+        let learner = Learner::Descend(descent, head);
+        let start = (start, frozen.as_ref());
+        // A rate that diverges loses; it is no reason to stop.
+        let scores = validate(case, (&learner, &[Decoding::Each]), start, recipe, workers).ok()?;
+        Some(Choice {
+            candidate: learner,
+            setting: format!("{steps} steps of {lr}"),
+            score: scores[0],
+        })
     });
-    let start = (start, frozen.as_ref());
-    best(case, start, name, candidates, recipe, workers).context(
+    tried.reduce(Choice::or_better).context(
         "fine-tuning diverges with every rate of `evaluation.finetune_lr`; give it smaller ones",
     )
 }
@@ -63,49 +89,38 @@ pub(super) fn fine_tuning<C: Case>(
 /// The best sequences by a learner's logits, with the weight of steps that does best.
 ///
 /// # Errors
-/// When no setting gives finite numbers.
-pub(super) fn structured<C: Case>(
+/// When the learner fails, or there is no weight to choose from.
+pub(super) fn sequence<C: Case>(
     case: &C,
-    (learner, name): (&Learner, &str),
+    learner: &Learner,
     start: (&Params, Option<&C::Frozen>),
     recipe: &Recipe,
     workers: &Workers,
-) -> Result<Choice> {
-    let candidates = recipe
-        .evaluation
-        .viterbi_tau
-        .iter()
-        .map(|&tau| (learner.with_steps(tau), format!("tau {tau}")));
-    let named = format!("{name}, Viterbi");
-    best(case, start, &named, candidates, recipe, workers)
-        .with_context(|| format!("{name} with Viterbi fail with every `evaluation.viterbi_tau`"))
+) -> Result<Choice<Decoding>> {
+    let taus = &recipe.evaluation.viterbi_tau;
+    let decodings: Vec<Decoding> = taus.iter().copied().map(Decoding::Sequence).collect();
+    let scores = validate(case, (learner, &decodings), start, recipe, workers)?;
+    let tried = taus.iter().zip(decodings).zip(scores);
+    tried
+        .map(|((tau, candidate), score)| Choice {
+            candidate,
+            setting: format!("tau {tau}"),
+            score,
+        })
+        .reduce(Choice::or_better)
+        .context("`evaluation.viterbi_tau` names no weight to choose from")
 }
 
-/// The candidate with the best score, the first of equals; `None` if all fail.
-fn best<C: Case>(
+/// The scores on the validation classes, one for each decoding.
+fn validate<C: Case>(
     case: &C,
+    learner: (&Learner, &[Decoding]),
     start: (&Params, Option<&C::Frozen>),
-    name: &str,
-    candidates: impl Iterator<Item = (Learner, String)>,
     recipe: &Recipe,
     workers: &Workers,
-) -> Option<Choice> {
+) -> Result<Vec<f64>> {
     let episodes = Episodes::validation(recipe);
-    let mut best: Option<Choice> = None;
-    for (learner, setting) in candidates {
-        // A rate that diverges loses; it is no reason to stop.
-        let Ok(scores) = evaluate(case, &learner, start, episodes, workers, None) else {
-            continue;
-        };
-        let score = Totals::new(&scores).overall_of_all();
-        if best.as_ref().is_none_or(|best| score > best.score) {
-            best = Some(Choice {
-                learner,
-                name: name.to_owned(),
-                setting,
-                score,
-            });
-        }
-    }
-    best
+    let scores = evaluate(case, learner, start, episodes, workers, None)?;
+    let overall = |scores: &Vec<Score>| Totals::new(scores).overall_of_all();
+    Ok(scores.iter().map(overall).collect())
 }

@@ -9,7 +9,7 @@ use anyhow::{Context, Result, ensure};
 use candle_core::Tensor;
 use metashot_autograd::{
     Order, Params, Patterns, Value,
-    ops::{cross_entropy, linear},
+    ops::{all_finite, cross_entropy, linear},
 };
 use metashot_meta::{InnerLoop, Memory, Prepared, Workers, nearest_neighbor_logits};
 
@@ -24,23 +24,22 @@ use crate::{
     score::Score,
 };
 
-/// How a task is learned from a start, and how predictions are read off.
+/// How a task is learned from a start: where its logits come from.
 #[derive(Clone, Debug)]
-pub(crate) struct Learner {
-    /// Where the logits come from.
-    pub(crate) source: Source,
-    /// Each row has its best label, or the rows have the best sequence by their logits and the steps of the training
-    /// classes to this power.
-    pub(crate) tau: Option<f64>,
-}
-
-/// Where the logits of a task come from.
-#[derive(Clone, Debug)]
-pub(crate) enum Source {
+pub(crate) enum Learner {
     /// Descent on the support set, by no step or more, with a head to start from.
     Descend(Descent, HeadStart),
     /// Distances to the nearest neighbours in the support set.
     Nearest,
+}
+
+/// How predictions are read off logits.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Decoding {
+    /// Each row has its best label.
+    Each,
+    /// The rows have the best sequence by their logits and the steps of the training classes to this power.
+    Sequence(f64),
 }
 
 /// Where the head of a task starts.
@@ -124,29 +123,14 @@ pub(crate) fn loss<C: Case>(
 }
 
 impl Learner {
-    /// A learner whose rows have their best labels.
-    fn of_each(source: Source) -> Self {
-        Self { source, tau: None }
-    }
-
     /// The start as it is.
     pub(crate) fn none() -> Self {
-        Self::of_each(Source::Descend(Descent::none(), HeadStart::Learned))
+        Self::Descend(Descent::none(), HeadStart::Learned)
     }
 
     /// The nearest class mean of the start's embeddings.
     pub(crate) fn prototypes() -> Self {
-        Self::of_each(Source::Descend(Descent::none(), HeadStart::Prototypes(1.0)))
-    }
-
-    /// The class of the nearest neighbour by the start's embeddings.
-    pub(crate) fn nearest() -> Self {
-        Self::of_each(Source::Nearest)
-    }
-
-    /// Fine-tuning from a start.
-    pub(crate) fn fine_tune(descent: Descent, head: HeadStart) -> Self {
-        Self::of_each(Source::Descend(descent, head))
+        Self::Descend(Descent::none(), HeadStart::Prototypes(1.0))
     }
 
     /// The learner that a recipe's meta-learned start is used with.
@@ -157,37 +141,30 @@ impl Learner {
             lr: recipe.inner.lr,
             adapt: recipe.inner.adapt.clone(),
         };
-        Self::of_each(Source::Descend(descent, HeadStart::of(recipe)))
-    }
-
-    /// The same with the best sequences.
-    fn with_steps(&self, tau: f64) -> Self {
-        Self {
-            tau: Some(tau),
-            ..self.clone()
-        }
+        Self::Descend(descent, HeadStart::of(recipe))
     }
 
     /// What adapting to a task changes.
     fn changing(&self) -> Option<Patterns> {
-        match &self.source {
-            Source::Descend(descent, _) if descent.steps > 0 => Some(descent.patterns()),
+        match self {
+            Self::Descend(descent, _) if descent.steps > 0 => Some(descent.patterns()),
             _ => None,
         }
     }
 
-    /// What a start computes once for this learner.
-    fn frozen<C: Case>(&self, case: &C, start: &Params) -> Option<C::Frozen> {
-        case.frozen(start, self.changing().as_ref().as_slice())
-    }
-
-    /// Adapts to a task and scores the query set.
+    /// Adapts to a task and scores the query set by each of some decodings.
     ///
     /// # Errors
     /// When a number is not finite or the model does not fit its input.
-    pub(crate) fn run<C: Case>(&self, case: &C, start: &Params, task: &C::Task) -> Result<Score> {
-        let (logits, labels) = match &self.source {
-            Source::Descend(descent, head) => {
+    pub(crate) fn run<C: Case>(
+        &self,
+        case: &C,
+        start: &Params,
+        task: &C::Task,
+        decodings: &[Decoding],
+    ) -> Result<Vec<Score>> {
+        let (logits, labels) = match self {
+            Self::Descend(descent, head) => {
                 let (start, adapt) = (head.slow::<C>(start), descent.patterns());
                 let prepare = |p: &Params<Value>| head.prepare(case, task, p, &adapt);
                 let support = |p: &Params<Value>| loss(case, task, Half::Support, p);
@@ -195,16 +172,17 @@ impl Learner {
                 let logits = logits(case, task, Half::Query, &fast)?.into_tensor();
                 (logits, Labels::Learned)
             }
-            Source::Nearest => (nearest(case, start, task)?, Labels::Classes),
+            Self::Nearest => (nearest(case, start, task)?, Labels::Classes),
         };
         ensure!(
-            metashot_autograd::ops::all_finite(&logits)?,
+            all_finite(&logits)?,
             "the logits are not finite: adapting diverged; a smaller rate may help"
         );
-        match self.tau {
-            None => case.score(task, &logits, labels),
-            Some(tau) => case.score_sequence(task, &logits, labels, tau),
-        }
+        let scores = decodings.iter().map(|decoding| match decoding {
+            Decoding::Each => case.score(task, &logits, labels),
+            Decoding::Sequence(tau) => case.score_sequence(task, &logits, labels, *tau),
+        });
+        scores.collect()
     }
 }
 
@@ -267,37 +245,43 @@ impl Episodes {
     }
 }
 
-/// The scores of a learner, in the order of the episodes. `frozen` is what the start computes once, if that is known; it
-/// must not reach what the learner changes.
+/// The scores of a learner by each of some decodings, in the order of the episodes. `frozen` is what the start computes
+/// once, if that is known; it must not reach what the learner changes.
 ///
 /// # Errors
 /// The first episode's error, with its number.
 pub(crate) fn evaluate<C: Case>(
     case: &C,
-    learner: &Learner,
+    (learner, decodings): (&Learner, &[Decoding]),
     (start, frozen): (&Params, Option<&C::Frozen>),
     episodes: Episodes,
     workers: &Workers,
     progress: Option<&'static str>,
-) -> Result<Vec<Score>> {
+) -> Result<Vec<Vec<Score>>> {
     let seed = episode_seed(episodes.seed, episodes.split);
     let mut progress = progress.map(|what| Progress::new(what, 0, episodes.count));
-    let mut scores = Vec::with_capacity(episodes.count as usize);
+    let mut scores = vec![Vec::with_capacity(episodes.count as usize); decodings.len()];
     // A few episodes a thread at a time, so that there is progress to show.
     let at_once = 4 * workers.n_threads() as u64;
-    while (scores.len() as u64) < episodes.count {
-        let first = scores.len() as u64;
+    let mut first = 0;
+    while first < episodes.count {
         let count = at_once.min(episodes.count - first);
-        scores.extend(workers.map(count, |offset| {
+        let some = workers.map(count, |offset| {
             let index = first + offset;
             let score = || {
                 let task = case.task(episodes.split, seed, index, frozen)?;
-                learner.run(case, start, &task)
+                learner.run(case, start, &task, decodings)
             };
             score().with_context(|| format!("episode {index} failed"))
-        })?);
+        })?;
+        for episode in some {
+            for (scores, score) in scores.iter_mut().zip(episode) {
+                scores.push(score);
+            }
+        }
+        first += count;
         if let Some(progress) = &mut progress {
-            progress.step(scores.len() as u64, String::new);
+            progress.step(first, String::new);
         }
     }
     Ok(scores)

@@ -6,7 +6,7 @@ use anyhow::{Context, Result};
 use metashot_autograd::Params;
 use metashot_meta::Workers;
 
-use super::{Episodes, HeadStart, Learner, choose, evaluate};
+use super::{Decoding, Episodes, HeadStart, Learner, choose, evaluate};
 use crate::{
     cases::{Case, Split},
     progress::say,
@@ -74,31 +74,48 @@ struct Table<'a, C> {
 impl<C: Case> Table<'_, C> {
     /// The meta-learned start: as it was meant to be used, and as an embedding alone.
     fn learned(&mut self, learned: &Params) -> Result<()> {
+        let whole = self.case.frozen(learned, &[]);
+        let embedding = (learned, whole.as_ref());
+        let learner = Learner::of(self.recipe);
+        let changing = learner.changing();
         if self.wants(LearnerKind::MetaLearned) {
-            let learner = Learner::of(self.recipe);
-            let frozen = learner.frozen(self.case, learned);
-            let start = (learned, frozen.as_ref());
-            self.add("meta-learned", &learner, start)?;
-            self.structured("", (&learner, "meta-learned"), start)?;
+            // What changes nothing shares what embeddings are computed once.
+            let frozen = |changing| self.case.frozen(learned, &[changing]);
+            let part = changing.as_ref().and_then(frozen);
+            let frozen = match changing {
+                Some(_) => part.as_ref(),
+                None => whole.as_ref(),
+            };
+            self.both("meta-learned", &learner, (learned, frozen), true)?;
         }
-        let frozen = self.case.frozen(learned, &[]);
-        let start = (learned, frozen.as_ref());
         // Without a head of its own there is nothing to do without.
         let has_head = HeadStart::of(self.recipe) == HeadStart::Learned;
         if has_head && self.wants(LearnerKind::NoAdaptation) {
-            self.add("meta-learned, no adaptation", &Learner::none(), start)?;
+            let name = "meta-learned, no adaptation";
+            self.one(name, &Learner::none(), embedding)?;
         }
         // Prototypes alone are what such a start does already.
-        let is_network = !has_head && Learner::of(self.recipe).changing().is_none();
-        self.embedding("meta-learned, ", start, is_network)
+        let is_network = !has_head && changing.is_none();
+        self.embedding("meta-learned, ", embedding, is_network)
     }
 
     /// A start that was not meta-learned: fine-tuned, and as an embedding alone.
     fn baselines(&mut self, prefix: &str, start: &Params) -> Result<()> {
         if self.wants(LearnerKind::FineTuning) {
-            let choice = choose::fine_tuning(self.case, start, self.recipe, self.workers)?;
-            let frozen = choice.learner.frozen(self.case, start);
-            self.chosen(prefix, &choice, (start, frozen.as_ref()))?;
+            let (head, name) = choose::fine_tuning_head(self.recipe);
+            let name = format!("{prefix}{name}");
+            let choice = choose::fine_tuning(self.case, start, head, self.recipe, self.workers)?;
+            say_chosen(&name, &choice);
+            let learner = &choice.candidate;
+            let changing = learner.changing();
+            let frozen = self.case.frozen(start, changing.as_ref().as_slice());
+            let start = (start, frozen.as_ref());
+            let reading = Reading {
+                name,
+                setting: Some(choice.setting),
+                decoding: Decoding::Each,
+            };
+            self.test(learner, start, &[reading])?;
         }
         let frozen = self.case.frozen(start, &[]);
         self.embedding(prefix, (start, frozen.as_ref()), false)
@@ -112,85 +129,105 @@ impl<C: Case> Table<'_, C> {
         has_prototypes: bool,
     ) -> Result<()> {
         if !has_prototypes && self.wants(LearnerKind::Prototypes) {
-            self.add(
-                &format!("{prefix}prototypes"),
-                &Learner::prototypes(),
-                start,
-            )?;
+            let name = format!("{prefix}prototypes");
+            self.one(&name, &Learner::prototypes(), start)?;
         }
-        if self.wants(LearnerKind::Nearest) {
-            let name = format!("{prefix}nearest neighbours");
-            self.add(&name, &Learner::nearest(), start)?;
-        }
-        let nearest = (&Learner::nearest(), "nearest neighbours");
-        self.structured(prefix, nearest, start)
+        let name = format!("{prefix}nearest neighbours");
+        let by_row = self.wants(LearnerKind::Nearest);
+        self.both(&name, &Learner::Nearest, start, by_row)
     }
 
-    /// A learner with the best sequences, where rows are one.
-    fn structured(
-        &mut self,
-        prefix: &str,
-        learner: (&Learner, &str),
-        start: (&Params, Option<&C::Frozen>),
-    ) -> Result<()> {
-        if self.case.transitions().is_some() && self.wants(LearnerKind::Structured) {
-            let choice = choose::structured(self.case, learner, start, self.recipe, self.workers)?;
-            self.chosen(prefix, &choice, start)?;
-        }
-        Ok(())
-    }
-
-    fn chosen(
-        &mut self,
-        prefix: &str,
-        choice: &choose::Choice,
-        start: (&Params, Option<&C::Frozen>),
-    ) -> Result<()> {
-        let name = format!("{prefix}{}", choice.name);
-        say(&format!(
-            "chosen on the validation classes: {name}, {} ({:.2})",
-            choice.setting,
-            choice.score * 100.0
-        ));
-        self.test(&name, Some(&choice.setting), &choice.learner, start)
-    }
-
-    fn add(
+    /// A learner read off row by row.
+    fn one(
         &mut self,
         name: &str,
         learner: &Learner,
         start: (&Params, Option<&C::Frozen>),
     ) -> Result<()> {
-        self.test(name, None, learner, start)
+        self.test(learner, start, &[Reading::by_row(name)])
     }
 
+    /// A learner read off row by row if that is wanted, and as the best sequences where rows are one.
+    fn both(
+        &mut self,
+        name: &str,
+        learner: &Learner,
+        start: (&Params, Option<&C::Frozen>),
+        by_row: bool,
+    ) -> Result<()> {
+        let mut readings = Vec::new();
+        if by_row {
+            readings.push(Reading::by_row(name));
+        }
+        if self.case.transitions().is_some() && self.wants(LearnerKind::Structured) {
+            let name = format!("{name}, Viterbi");
+            let choice = choose::sequence(self.case, learner, start, self.recipe, self.workers)
+                .with_context(|| format!("the validation of `{name}` failed"))?;
+            say_chosen(&name, &choice);
+            readings.push(Reading {
+                name,
+                setting: Some(choice.setting),
+                decoding: choice.candidate,
+            });
+        }
+        self.test(learner, start, &readings)
+    }
+
+    /// Learns every test task once and adds a row for each reading.
     fn test(
         &mut self,
-        name: &str,
-        setting: Option<&str>,
         learner: &Learner,
         start: (&Params, Option<&C::Frozen>),
+        readings: &[Reading],
     ) -> Result<()> {
+        let Some(first) = readings.first() else {
+            return Ok(());
+        };
         let episodes = Episodes {
             split: Split::Test,
             count: self.n_episodes,
             seed: self.recipe.seed,
         };
-        let scores = evaluate(
-            self.case,
-            learner,
-            start,
-            episodes,
-            self.workers,
-            Some("testing"),
-        )
-        .with_context(|| format!("the test of `{name}` failed"))?;
-        let row = Row::new(name, setting, scores, self.recipe.seed);
-        self.rows.push(row);
+        let decodings: Vec<Decoding> = readings.iter().map(|reading| reading.decoding).collect();
+        let learner = (learner, &decodings[..]);
+        let progress = Some("testing");
+        let scores = evaluate(self.case, learner, start, episodes, self.workers, progress)
+            .with_context(|| format!("the test of `{}` failed", first.name))?;
+        for (reading, scores) in readings.iter().zip(scores) {
+            let setting = reading.setting.as_deref();
+            let row = Row::new(&reading.name, setting, scores, self.recipe.seed);
+            self.rows.push(row);
+        }
         Ok(())
     }
 
     fn wants(&self, kind: LearnerKind) -> bool {
         self.recipe.evaluation.learners.contains(&kind)
     }
+}
+
+/// A row to come: how a learner's logits are read off, and what that is called.
+struct Reading {
+    name: String,
+    /// What was chosen on the validation classes.
+    setting: Option<String>,
+    decoding: Decoding,
+}
+
+impl Reading {
+    fn by_row(name: &str) -> Self {
+        Self {
+            name: name.to_owned(),
+            setting: None,
+            decoding: Decoding::Each,
+        }
+    }
+}
+
+fn say_chosen<T>(name: &str, choice: &choose::Choice<T>) {
+    say(&format!(
+        "chosen on the validation classes: {name}, {} ({:.2})",
+        choice.setting,
+        choice.score * 100.0
+    ));
 }
