@@ -186,18 +186,32 @@ fn describe(support: &Support) {
             support.n_repeated
         ));
     }
-    let single: Vec<String> = corpus
-        .types
-        .iter()
-        .zip(&counts)
-        .filter(|(_, count)| **count == 1)
-        .map(|(name, _)| format!("`{name}`"))
-        .collect();
-    if !single.is_empty() {
+    let with = |wanted: fn(usize, usize) -> bool| {
+        let numbers = counts.iter().zip(support.sentence_counts());
+        let types = corpus.types.iter().zip(numbers);
+        let some = types.filter(|(_, (entities, sentences))| wanted(**entities, *sentences));
+        let names: Vec<String> = some.map(|(name, _)| format!("`{name}`")).collect();
+        names.join(", ")
+    };
+    for (what, types) in [
+        ("one example only", with(|entities, _| entities == 1)),
+        (
+            "one sentence only with examples",
+            with(|entities, sentences| entities > 1 && sentences == 1),
+        ),
+    ] {
+        if !types.is_empty() {
+            say(&format!(
+                "warning: {what} of {types}: held out, nothing is left to learn it from, so its score by \
+                 cross-validation is 0; one more sentence with it will tell more than any setting"
+            ));
+        }
+    }
+    let n_cut = support.n_cut();
+    if n_cut > 0 {
         say(&format!(
-            "warning: one example only of {}: held out, nothing is left to learn it from, so its score by \
-             cross-validation is 0; one more sentence with it will tell more than any setting",
-            single.join(", ")
+            "warning: {n_cut} sentences have a word with more sub-words than the model reads; it is learned by its \
+             first ones"
         ));
     }
     let n_merged = support.n_merged();

@@ -21,6 +21,7 @@ use super::session::fetch;
 use crate::{
     args::{Format, PredictArgs},
     device,
+    progress::say,
     recipe::{Paths, is_embedded},
     run_dir::is_run,
     tagger::Tagger,
@@ -89,7 +90,13 @@ fn tag(
     let found = tagger
         .tag(&words, batch_tokens, workers)
         .with_context(|| format!("failed to tag {}", lines()))?;
-    for (unit, entities) in units.iter().zip(&found) {
+    for &sentence in &found.cut {
+        say(&format!(
+            "warning: line {}: a word has more sub-words than the model reads; it is tagged by its first ones",
+            units[sentence].line
+        ));
+    }
+    for (unit, entities) in units.iter().zip(&found.entities) {
         writer.unit(unit, entities)?;
     }
     writer.flush()

@@ -2,7 +2,7 @@
 //!
 //! Deliberately not here: where the start comes from (`source`), and files.
 
-use std::path::Path;
+use std::{collections::BTreeSet, path::Path};
 
 use anyhow::{Context, Result, ensure};
 use candle_core::Device;
@@ -92,6 +92,24 @@ impl Support {
         }
     }
 
+    /// Sentences with a word that has more sub-words than the model reads: it is learned by its first ones.
+    pub(crate) fn n_cut(&self) -> usize {
+        let is_cut = |windows: &&Vec<Window>| windows.iter().any(|window| window.encoded.n_cut > 0);
+        self.windows.iter().filter(is_cut).count()
+    }
+
+    /// For each type the sentences that have it.
+    pub(crate) fn sentence_counts(&self) -> Vec<usize> {
+        let mut counts = vec![0; self.corpus.types.len()];
+        for sentence in &self.corpus.sentences {
+            let kinds: BTreeSet<usize> = sentence.spans.iter().map(|span| span.label).collect();
+            for kind in kinds {
+                counts[kind] += 1;
+            }
+        }
+        counts
+    }
+
     /// The parameters of a tagger for the types, and how the loss fell.
     ///
     /// # Errors
@@ -134,7 +152,7 @@ impl Support {
                 .iter()
                 .map(|&sentence| &self.corpus.sentences[sentence].words[..])
                 .collect();
-            let found = tagger.tag(&words, usize::MAX, &single)?;
+            let found = tagger.tag(&words, usize::MAX, &single)?.entities;
             let spans = |found: Vec<Entity>| -> Vec<Span> {
                 found.into_iter().map(|entity| entity.span).collect()
             };

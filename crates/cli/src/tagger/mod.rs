@@ -37,6 +37,15 @@ pub struct Entity {
     pub score: f32,
 }
 
+/// What a tagger finds in some sentences.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Tagged {
+    /// The entities of each sentence, in the order of their words.
+    pub entities: Vec<Vec<Entity>>,
+    /// The sentences with a word that has more sub-words than the model reads: it is tagged by its first ones.
+    pub cut: Vec<usize>,
+}
+
 /// A part of a sentence on its way through the model.
 struct Item {
     sentence: usize,
@@ -84,7 +93,7 @@ impl Tagger {
         &self.labels.types
     }
 
-    /// The entities of each sentence, in the order of their words.
+    /// Finds the entities of each sentence.
     ///
     /// A sentence that is longer than the model can read is read in overlapping windows. Neither the number of threads
     /// nor `batch_tokens`, about how many tokens go through the model at a time, nor the other sentences change a bit
@@ -97,8 +106,12 @@ impl Tagger {
         sentences: &[&[String]],
         batch_tokens: usize,
         workers: &Workers,
-    ) -> Result<Vec<Vec<Entity>>> {
+    ) -> Result<Tagged> {
         let items = self.items(sentences, workers)?;
+        let cut = items.iter().filter(|item| item.window.encoded.n_cut > 0);
+        let mut cut: Vec<usize> = cut.map(|item| item.sentence).collect();
+        cut.sort_unstable();
+        cut.dedup();
         let batches = batches(&items, batch_tokens);
         let rows = workers.map(batches.len() as u64, |batch| {
             self.log_probs(&items, &batches[batch as usize])
@@ -117,10 +130,11 @@ impl Tagger {
                 rows = others;
             }
         }
-        Ok(matrices
-            .iter()
-            .map(|matrix| self.entities(matrix))
-            .collect())
+        let entities = matrices.iter().map(|matrix| self.entities(matrix));
+        Ok(Tagged {
+            entities: entities.collect(),
+            cut,
+        })
     }
 
     /// The windows of all sentences, longest first.

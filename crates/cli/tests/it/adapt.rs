@@ -209,6 +209,10 @@ fn thin_support_is_warned_about() {
     ];
     let (told, table) = adapt(&dir, &args);
     assert!(told.contains("no cross-validation"), "{told}");
+    assert!(
+        told.contains("warning: one sentence only with examples of `person`:"),
+        "{told}"
+    );
     assert!(told.contains("1 pairs of neighbouring entities"), "{told}");
     assert_eq!(table, "");
 }

@@ -157,6 +157,23 @@ fn a_sentence_longer_than_the_model_reads_is_tagged_to_its_end() {
 }
 
 #[test]
+fn a_word_that_the_model_cannot_read_whole_is_told() {
+    let dir = with_tagger();
+    // The embedded BERT has 128 positions.
+    let long = "a-".repeat(100);
+    dir.file("long.txt", format!("Ada left\nBob met {long} there\n"));
+    let output = dir.run(&["predict", "--model=tagger", "--words", "long.txt"]);
+    let told = text(&output.stderr);
+    assert!(output.status.success(), "{told}");
+    assert!(
+        told.contains("warning: line 2: a word has more sub-words"),
+        "{told}"
+    );
+    assert_eq!(told.lines().count(), 1, "{told}");
+    assert_eq!(text(&output.stdout).lines().count(), 2);
+}
+
+#[test]
 fn bad_text_has_its_line_and_what_stood_before_it_is_written() {
     let dir = with_tagger();
     let fails = |file: &str, content: &[u8], expected: &str| {

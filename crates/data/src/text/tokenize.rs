@@ -50,6 +50,8 @@ pub struct Encoded {
     pub first_subword: Vec<Option<usize>>,
     /// How many words fit whole, from the first: fewer than there were when the sentence was cut.
     pub n_words: usize,
+    /// How many sub-words are left out at the end of a word that is longer than all there was room for.
+    pub n_cut: usize,
 }
 
 /// A stretch of a sentence that a model can read at once.
@@ -332,10 +334,12 @@ impl Tokenizer {
             ids: self.prefix.clone(),
             first_subword: vec![None; self.prefix.len()],
             n_words: words.len(),
+            n_cut: 0,
         };
         for (at, word) in words.enumerate() {
-            let ids = pieces.of(word);
-            encoded.ids.extend(&ids[..ids.len().min(room)]);
+            let (ids, cut) = pieces.of(word).split_at(room.min(pieces.of(word).len()));
+            encoded.ids.extend(ids);
+            encoded.n_cut += cut.len();
             encoded.first_subword.push(Some(at));
             encoded.first_subword.resize(encoded.ids.len(), None);
         }

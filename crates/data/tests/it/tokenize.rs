@@ -299,6 +299,8 @@ fn a_word_that_is_longer_than_a_window_keeps_its_first_sub_words() {
         .map(|window| &window.encoded.ids[..])
         .collect();
     assert_eq!(ids, [&[2, 7, 3][..], &[2, 8, 12, 9, 3], &[2, 7, 3]]);
+    let cut = windows.iter().map(|window| window.encoded.n_cut);
+    assert_eq!(cut.collect::<Vec<_>>(), [0, 4, 0]);
 }
 
 #[test]
