@@ -33,6 +33,11 @@ pub enum Command {
     ///
     /// Runs that differ in their seed alone are one setting. Reads what `train`, and `eval` with `--out`, have left.
     Compare(CompareArgs),
+    /// Draw runs: their losses, their validation, and what their learners reached
+    ///
+    /// Writes one page that a browser shows, without a network. Reads what `train`, `pretrain`, `finetune`, and `eval` with
+    /// `--out`, have left, while they run as well as afterwards.
+    Plot(PlotArgs),
     /// Train a BERT on text without labels, by guessing hidden words
     ///
     /// The result is a directory in Hugging Face layout (`AutoModelForMaskedLM`): a backbone for every other command.
@@ -232,6 +237,20 @@ pub enum HeadStart {
     Zero,
     /// At the prototypes of the sentences: the mean of the vectors of each label's words
     Prototypes,
+}
+
+/// Flags of `plot`.
+#[derive(Args)]
+pub struct PlotArgs {
+    /// Directories of runs or evaluations; several are drawn in one chart
+    #[arg(value_name = "RUN", required = true)]
+    pub runs: Vec<PathBuf>,
+    /// File to write
+    #[arg(long, short, value_name = "FILE", default_value = "plot.html")]
+    pub out: PathBuf,
+    /// Replace what is in `--out`
+    #[arg(long)]
+    pub overwrite: bool,
 }
 
 /// Flags of `predict`.

@@ -21,6 +21,7 @@ mod manifest;
 mod memory;
 mod model_dir;
 mod ner_data;
+mod plots;
 mod progress;
 pub mod recipe;
 mod report;

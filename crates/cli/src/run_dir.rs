@@ -27,7 +27,8 @@ pub(crate) struct RunDir {
 }
 
 const CONFIG: &str = "config.toml";
-const METRICS: &str = "metrics.jsonl";
+/// The name of the file with a line for each update and each validation.
+pub(crate) const METRICS: &str = "metrics.jsonl";
 const STATE: &str = "state.safetensors";
 const BEST: &str = "best.safetensors";
 /// The name of the file with the results.

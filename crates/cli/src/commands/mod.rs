@@ -9,6 +9,7 @@ mod episodes;
 mod eval;
 mod finetune;
 mod opened;
+mod plot;
 mod predict;
 mod pretrain;
 mod session;
@@ -27,6 +28,7 @@ pub fn run(cli: Cli) -> Result<()> {
         Command::Train(args) => train::run(&args),
         Command::Eval(args) => eval::run(&args),
         Command::Compare(args) => compare::run(&args),
+        Command::Plot(args) => plot::run(&args),
         Command::Pretrain(args) => pretrain::run(&args),
         Command::Finetune(args) => finetune::run(&args),
         Command::Adapt(args) => adapt::run(&args),

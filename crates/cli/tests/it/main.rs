@@ -9,6 +9,7 @@ mod bad_input;
 mod compare;
 mod episodes;
 mod finetune;
+mod plot;
 mod predict;
 mod pretrain;
 mod real_data;
