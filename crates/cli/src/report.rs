@@ -4,12 +4,12 @@
 
 use metashot_data::ContentHash;
 use metashot_meta::{EntityReport, Interval};
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use crate::score::{Score, Totals, mean_f1, report};
 
 /// A figure with its 95 % interval, between 0 and 1.
-#[derive(Clone, Copy, Debug, Serialize)]
+#[derive(Clone, Copy, Debug, Deserialize, Serialize)]
 pub(crate) struct Figure {
     /// The figure.
     pub value: f64,
@@ -105,11 +105,30 @@ impl Row {
 
     /// The learner with its setting.
     pub(crate) fn name(&self) -> String {
-        match &self.setting {
-            Some(setting) => format!("{}, {setting}", self.learner),
-            None => self.learner.clone(),
-        }
+        named(&self.learner, self.setting.as_deref())
     }
+}
+
+/// A learner with what was chosen for it.
+pub(crate) fn named(learner: &str, setting: Option<&str>) -> String {
+    match setting {
+        Some(setting) => format!("{learner}, {setting}"),
+        None => learner.to_owned(),
+    }
+}
+
+/// What was measured, as it is read back from the results of a run.
+#[derive(Debug, Deserialize)]
+pub(crate) struct Measured {
+    /// The name of the figure.
+    pub metric: String,
+    /// The shape of the episodes.
+    pub episodes: String,
+    /// How many there were.
+    pub n_episodes: usize,
+    /// The hash of their content, where they have one.
+    #[serde(default)]
+    pub episodes_hash: Option<ContentHash>,
 }
 
 /// The results of a run.

@@ -6,12 +6,12 @@ use std::{collections::BTreeMap, fs, path::Path};
 
 use anyhow::{Context, Result, ensure};
 use metashot_data::ContentHash;
-use serde::Deserialize;
 use serde_json::{Map, Value as Json};
 
 use crate::{
     episode_scores::{self, LearnerScores, SCORES},
     manifest::Manifest,
+    report::Measured,
     run_dir::RESULTS,
     score::{Score, Totals},
 };
@@ -32,16 +32,6 @@ pub(crate) struct Run {
     /// Whatever may change a result but the seed, by the names of settings and files.
     pub(super) settings: BTreeMap<String, String>,
     pub(super) learners: Vec<LearnerScores>,
-}
-
-/// What is read of `results.json`.
-#[derive(Deserialize)]
-struct Measured {
-    metric: String,
-    episodes: String,
-    n_episodes: usize,
-    #[serde(default)]
-    episodes_hash: Option<ContentHash>,
 }
 
 impl Run {

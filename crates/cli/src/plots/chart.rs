@@ -7,6 +7,8 @@ use std::ops;
 use anyhow::{Context, Result};
 use plotters::{coord::Shift, prelude::*};
 
+use crate::report::Figure;
+
 /// A point of a line.
 pub(super) type Point = (f64, f64);
 
@@ -20,13 +22,11 @@ pub(super) struct Line<'a> {
     pub(super) is_faint: bool,
 }
 
-/// A figure with its interval, between 0 and 1.
+/// A figure in a row of its own.
 pub(super) struct Range {
     pub(super) name: String,
     pub(super) colour: usize,
-    pub(super) value: f64,
-    pub(super) low: f64,
-    pub(super) high: f64,
+    pub(super) figure: Figure,
 }
 
 /// Units of the drawing; a browser scales it to the page.
@@ -93,7 +93,7 @@ pub(super) fn lines(x_name: &str, lines: &[Line<'_>]) -> Result<String> {
 pub(super) fn intervals(rows: &[Range]) -> Result<String> {
     let ends = rows
         .iter()
-        .flat_map(|row| [100.0 * row.low, 100.0 * row.high]);
+        .flat_map(|row| [100.0 * row.figure.low, 100.0 * row.figure.high]);
     let x_range = span(ends.chain([0.0]))?;
     // The axis goes up, a table down.
     let names: Vec<&str> = rows.iter().rev().map(|row| row.name.as_str()).collect();
@@ -118,9 +118,10 @@ pub(super) fn intervals(rows: &[Range]) -> Result<String> {
         for (at, row) in rows.iter().rev().enumerate() {
             let colour = colour(row.colour);
             let at = |x: f64| (100.0 * x, SegmentValue::CenterOf(at));
-            let ends = [at(row.low), at(row.high)];
+            let Figure { value, low, high } = row.figure;
+            let ends = [at(low), at(high)];
             chart.draw_series([PathElement::new(ends, colour.stroke_width(2))])?;
-            chart.draw_series([Circle::new(at(row.value), 4, colour.filled())])?;
+            chart.draw_series([Circle::new(at(value), 4, colour.filled())])?;
         }
         Ok(())
     })

@@ -93,9 +93,7 @@ fn results(runs: &[Run]) -> Vec<(String, Vec<Range>)> {
                 format!("{}: {}", run.name, row.name())
             },
             colour,
-            value: row.value,
-            low: row.low,
-            high: row.high,
+            figure: row.figure,
         });
         charts[at].1.extend(rows);
     }

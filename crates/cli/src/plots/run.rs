@@ -6,9 +6,13 @@ use std::{fs, path::Path};
 
 use anyhow::{Context, Result, ensure};
 use serde::Deserialize;
+use serde_json::Value as Json;
 
 use super::chart::Point;
-use crate::run_dir::{METRICS, RESULTS};
+use crate::{
+    report::{Figure, Measured, named},
+    run_dir::{METRICS, RESULTS},
+};
 
 /// A run as it is drawn.
 pub(crate) struct Run {
@@ -25,22 +29,18 @@ pub(crate) struct Run {
 /// What is read of `results.json`.
 #[derive(Deserialize)]
 pub(super) struct Results {
-    metric: String,
-    episodes: String,
-    n_episodes: usize,
-    #[serde(default)]
-    episodes_hash: Option<String>,
+    #[serde(flatten)]
+    measured: Measured,
     pub(super) rows: Vec<Row>,
 }
 
-/// A learner's figure with its 95 % interval, between 0 and 1.
+/// What a learner reached.
 #[derive(Deserialize)]
 pub(super) struct Row {
     learner: String,
     setting: Option<String>,
-    pub(super) value: f64,
-    pub(super) low: f64,
-    pub(super) high: f64,
+    #[serde(flatten)]
+    pub(super) figure: Figure,
 }
 
 /// A line of the metrics.
@@ -69,8 +69,12 @@ impl Run {
             losses.extend(entry.loss.map(|loss| (entry.step, loss)));
             validation.extend(entry.validation.map(|score| (entry.step, score)));
         }
-        // The results of `finetune` are a report, which is read better than looked at.
-        let results = read(directory, RESULTS)?.and_then(|text| serde_json::from_str(&text).ok());
+        let results = match read(directory, RESULTS)? {
+            None => None,
+            Some(text) => {
+                learners(&text).with_context(|| format!("`{name}/{RESULTS}` holds no results"))?
+            }
+        };
         ensure!(
             !losses.is_empty() || results.is_some(),
             "`{name}` has neither `{METRICS}` nor a `{RESULTS}` of learners: there is nothing to draw; name a directory \
@@ -88,13 +92,16 @@ impl Run {
 impl Results {
     /// What was measured, on which episodes.
     pub(super) fn title(&self) -> String {
-        let hash = self.episodes_hash.as_ref();
-        let hash = hash.map_or(String::new(), |hash| {
-            format!(" ({})", hash.get(..12).unwrap_or(hash))
-        });
+        let Measured {
+            metric,
+            episodes,
+            n_episodes,
+            episodes_hash,
+        } = &self.measured;
+        let hash = episodes_hash.as_ref();
+        let hash = hash.map_or(String::new(), |hash| format!(" ({})", hash.short()));
         format!(
-            "{}, {}, {} test episodes{hash}: figures with their 95 % intervals",
-            self.metric, self.episodes, self.n_episodes
+            "{metric}, {episodes}, {n_episodes} test episodes{hash}: figures with their 95 % intervals"
         )
     }
 }
@@ -102,11 +109,17 @@ impl Results {
 impl Row {
     /// The learner with its setting.
     pub(super) fn name(&self) -> String {
-        match &self.setting {
-            Some(setting) => format!("{}, {setting}", self.learner),
-            None => self.learner.clone(),
-        }
+        named(&self.learner, self.setting.as_deref())
     }
+}
+
+/// The results of learners; none in those of `finetune` and `pretrain`, which are read better than looked at.
+fn learners(text: &str) -> serde_json::Result<Option<Results>> {
+    let results: Json = serde_json::from_str(text)?;
+    if results.get("rows").is_none() {
+        return Ok(None);
+    }
+    serde_json::from_value(results).map(Some)
 }
 
 /// The text of a file of a run, if it is there.

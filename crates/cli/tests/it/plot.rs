@@ -57,5 +57,11 @@ fn what_is_no_run_is_not_drawn() {
         "{\"step\":0,\"loss\":1}\n{\"step\":1,\n",
     );
     refused(&dir, &["broken"], "line 2 of `broken/metrics.jsonl`");
+    dir.file("damaged/results.json", "{\"rows\":[");
+    refused(
+        &dir,
+        &["damaged"],
+        "`damaged/results.json` holds no results",
+    );
     assert!(!dir.path().join("plot.html").exists());
 }
