@@ -149,20 +149,28 @@ pub(crate) fn exp_f32(x: f32) -> f32 {
     p * scale
 }
 
-/// The error function within 5e-7, without branches.
+/// The error function within 4e-7, without branches: beyond 4 it is 1 in `f32`, below it is `x p(x^2) / q(x^2)`.
 ///
 /// # Source
-/// Abramowitz and Stegun 1964, formula 7.1.26.
+/// The coefficients are those of Eigen's and XLA's `erf` for floats.
 #[inline(always)]
 pub(crate) fn erf_f32(x: f32) -> f32 {
-    let a = x.abs();
-    let t = 1.0 / (1.0 + 0.327_591_1 * a);
-    let p = 1.061_405_4 * t - 1.453_152;
-    let p = p * t + 1.421_413_8;
-    let p = p * t - 0.284_496_74;
-    let p = p * t + 0.254_829_6;
-    let y = 1.0 - p * t * exp_f32(-a * a);
-    if x < 0.0 { -y } else { y }
+    let x = if x > 4.0 { 4.0 } else { x };
+    let x = if x < -4.0 { -4.0 } else { x };
+    let square = x * x;
+    let p = -2.726_142_3e-10;
+    let p = p * square + 2.770_681_4e-8;
+    let p = p * square - 2.101_024e-6;
+    let p = p * square - 5.692_506_4e-5;
+    let p = p * square - 7.349_906_3e-4;
+    let p = p * square - 2.954_6e-3;
+    let p = p * square - 1.609_603_3e-2;
+    let q = -1.456_607_2e-5;
+    let q = q * square - 2.133_740_6e-4;
+    let q = q * square - 1.682_827e-3;
+    let q = q * square - 7.373_329e-3;
+    let q = q * square - 1.426_473_9e-2;
+    x * p / q
 }
 
 #[cfg(test)]
@@ -179,7 +187,7 @@ mod tests {
                 "exp({x})"
             );
             assert!(
-                (f64::from(erf_f32(x)) - libm::erf(f64::from(x))).abs() < 5e-7,
+                (f64::from(erf_f32(x)) - libm::erf(f64::from(x))).abs() < 4e-7,
                 "erf({x})"
             );
         }

@@ -4,7 +4,7 @@
 
 use candle_core::{D, Tensor};
 
-use super::{Float, for_float, on_host, tensor, vectorized, with_slices};
+use super::{Float, for_float, layer_norm::sum, on_host, tensor, vectorized, with_slices};
 use crate::error::Result;
 
 /// Which of the two functions of a row.
@@ -40,17 +40,22 @@ pub(crate) fn softmax(x: &Tensor, kind: Kind) -> Result<Tensor> {
 }
 
 /// Softmax of each row of `width`, in place.
+///
+/// The exponentials are taken of all rows at once, so that short rows fill the vectors too.
 #[inline(always)]
 pub(crate) fn rows<T: Float>(xs: &mut [T], width: usize) {
     for row in xs.chunks_exact_mut(width) {
         let max = maximum(row);
-        let mut total = T::default();
-        for x in row.iter_mut() {
-            *x = (*x - max).exp_();
-            total += *x;
+        for x in row {
+            *x -= max;
         }
-        let scale = T::of(1.0) / total;
-        for x in row.iter_mut() {
+    }
+    for x in xs.iter_mut() {
+        *x = x.exp_();
+    }
+    for row in xs.chunks_exact_mut(width) {
+        let scale = T::of(1.0) / sum(row);
+        for x in row {
             *x *= scale;
         }
     }
@@ -70,9 +75,18 @@ fn log_rows<T: Float>(xs: &mut [T], width: usize) {
 
 #[inline(always)]
 fn maximum<T: Float>(row: &[T]) -> T {
+    const LANES: usize = 16;
     // A comparison with NaN is false: the row's NaN then shows up in its sum, as it should.
-    row.iter().copied().fold(
-        T::of(f64::NEG_INFINITY),
-        |max, x| if x > max { x } else { max },
-    )
+    let larger = |max: T, x: T| if x > max { x } else { max };
+    let mut lanes = [T::of(f64::NEG_INFINITY); LANES];
+    let (row, rest) = row.as_chunks::<LANES>();
+    for row in row {
+        for lane in 0..LANES {
+            lanes[lane] = larger(lanes[lane], row[lane]);
+        }
+    }
+    lanes
+        .into_iter()
+        .chain(rest.iter().copied())
+        .fold(T::of(f64::NEG_INFINITY), larger)
 }
