@@ -9,7 +9,7 @@ use anyhow::{Result, ensure};
 use candle_core::{DType, Device};
 use clap::{Args, ValueEnum};
 use metashot_autograd::{Order, Params, Patterns, Value, ops::cross_entropy};
-use metashot_meta::{AdamW, InnerLoop, LossError, Memory, Prepared, Workers, meta_gradient};
+use metashot_meta::{AdamW, InnerLoop, LossError, Prepared, Workers, meta_gradient};
 use metashot_models::{BertConfig, TokenBatch, TokenClassifier};
 use rand_chacha::{ChaCha8Rng, rand_core::SeedableRng};
 use serde::Serialize;
@@ -17,6 +17,7 @@ use serde::Serialize;
 use crate::{
     arithmetic::{Forward, product},
     draw::Draw,
+    keep::Keep,
     measure::Bound,
     sentences,
 };
@@ -58,6 +59,9 @@ pub(crate) struct Maml {
     /// First-order MAML in place of the exact meta-gradient.
     #[arg(long)]
     first_order: bool,
+    /// What is kept of the inner steps.
+    #[arg(long, value_enum, default_value_t = Keep::Flat)]
+    memory: Keep,
     /// What the inner loop adapts.
     #[arg(long, value_enum, default_value_t = Adapt::All)]
     adapt: Adapt,
@@ -115,7 +119,7 @@ impl Maml {
             } else {
                 Order::Higher
             },
-            memory: Memory::Flat,
+            memory: self.memory.into(),
         };
         // What lies below the layers that adapt is computed once a task.
         let still = model.bert.first_adapting_layer(&inner.adapt);
@@ -315,6 +319,7 @@ mod tests {
             inner_lr: 0.01,
             meta_batch: 4,
             first_order,
+            memory: Keep::Flat,
             adapt,
             outer,
         }

@@ -12,6 +12,7 @@
 mod arithmetic;
 mod bert;
 mod draw;
+mod keep;
 mod matmul;
 mod measure;
 mod pictures;

@@ -17,6 +17,7 @@ use serde::Serialize;
 use crate::{
     arithmetic::{Forward, product},
     draw::Draw,
+    keep::Keep,
     measure::Bound,
 };
 
@@ -49,9 +50,9 @@ pub(crate) struct Maml {
     /// First-order MAML in place of the exact meta-gradient.
     #[arg(long)]
     first_order: bool,
-    /// Keep the graph of every inner step rather than build it twice.
-    #[arg(long)]
-    fast: bool,
+    /// What is kept of the inner steps.
+    #[arg(long, value_enum, default_value_t = Keep::Flat)]
+    memory: Keep,
 }
 
 #[derive(Args, Serialize)]
@@ -94,11 +95,7 @@ impl Maml {
             } else {
                 Order::Higher
             },
-            memory: if self.fast {
-                Memory::Fast
-            } else {
-                Memory::Flat
-            },
+            memory: self.memory.into(),
         };
         let losses = (
             |task: &(Value, Value), p: &Params<Value>| loss(p, &task.0, &support_labels),
@@ -278,7 +275,7 @@ mod tests {
             inner_lr: 0.4,
             meta_batch,
             first_order,
-            fast: false,
+            memory: Keep::Flat,
         };
         let proto = |way| Proto {
             way,

@@ -15,22 +15,23 @@ use crate::{bert, draw::Draw, measure::Bound, sentences};
 
 #[derive(Args, Serialize)]
 pub(crate) struct Tag {
-    /// Sentences that a thread takes at once.
-    #[arg(long, default_value_t = 16)]
-    batch: usize,
+    /// Tokens that a thread takes at once, about; the default is that of `metashot predict`.
+    #[arg(long, default_value_t = 1024)]
+    batch_tokens: usize,
 }
 
 impl Tag {
     pub(crate) fn run(&self, bound: &Bound) -> Result<Value> {
-        ensure!(self.batch > 0, "`--batch` must be at least 1");
+        ensure!(self.batch_tokens > 0, "`--batch-tokens` must be at least 1");
         let model = bert::minilm()?;
         let mut rng = ChaCha8Rng::seed_from_u64(bound.seed);
         let params = model.init(&mut rng, DType::F32, &Device::Cpu)?.constants();
         let lengths = sentences::tagging_lengths()?;
         let sentences = sentences::random(&mut Draw::new(bound.seed), lengths.iter().copied());
         // The longest first, so that no thread is left alone with them at the end.
-        let batches: Vec<TokenBatch> = sentences
-            .chunks(self.batch)
+        let batches: Vec<TokenBatch> = self
+            .cut(&sentences)
+            .into_iter()
             .rev()
             .map(TokenBatch::from_sequences)
             .collect();
@@ -44,5 +45,19 @@ impl Tag {
         })?;
         let flop = bert::forward_flop(&lengths);
         bound.line("tag", self, times, ("sents_per_s", lengths.len()), flop)
+    }
+
+    /// Neighbours of about `batch_tokens` tokens together, each at least one sentence.
+    fn cut<'a>(&self, sentences: &'a [Vec<u32>]) -> Vec<&'a [Vec<u32>]> {
+        let mut n_tokens = sentences.first().map_or(0, Vec::len);
+        let mut at_once = |sentence: &Vec<u32>| {
+            n_tokens += sentence.len();
+            let fits = n_tokens <= self.batch_tokens;
+            if !fits {
+                n_tokens = sentence.len();
+            }
+            fits
+        };
+        sentences.chunk_by(|_, next| at_once(next)).collect()
     }
 }
