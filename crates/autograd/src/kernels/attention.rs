@@ -6,7 +6,7 @@
 use super::{
     Float,
     layer_norm::dot,
-    matmul::{Mat, gemm},
+    matmul::{Mat, Product, Start},
     softmax, vectorized,
 };
 
@@ -75,35 +75,37 @@ impl Tile {
         Mat::rows(data, self.square, self.len)
     }
 
-    /// `square (+)= scale * a b^T` for two tiles.
+    /// `square = start + scale * a b^T` for two tiles.
     fn outer<T: Float>(
         self,
         square: &mut [T],
-        accumulate: bool,
+        start: Start<'_, T>,
         scale: T,
         a: Mat<'_, T>,
         b: Mat<'_, T>,
     ) {
-        gemm(
-            (self.len, self.len, self.size),
-            (square, 0, self.len),
-            accumulate,
+        Product {
+            shape: (self.len, self.len, self.size),
+            start,
             scale,
             a,
-            b.t(),
-        );
+            b: b.t(),
+            dst_row: self.len,
+        }
+        .write_to(square);
     }
 
     /// `out += scale * square b` for a tile of `out`.
     fn apply<T: Float>(self, out: &mut [T], scale: T, square: Mat<'_, T>, b: Mat<'_, T>) {
-        gemm(
-            (self.len, self.size, self.len),
-            (out, self.start, self.hidden),
-            true,
+        Product {
+            shape: (self.len, self.size, self.len),
+            start: Start::Output,
             scale,
-            square,
+            a: square,
             b,
-        );
+            dst_row: self.hidden,
+        }
+        .write_to(&mut out[self.start..]);
     }
 }
 
@@ -113,7 +115,7 @@ pub(crate) fn forward<T: Float>(q: &[T], k: &[T], v: &[T], heads: Tiling<'_>) ->
     let mut p = vec![T::default(); heads.n_probabilities()];
     for tile in heads.tiles() {
         let square = &mut p[tile.square..tile.square + tile.len * tile.len];
-        tile.outer(square, false, heads.scale(), tile.of(q), tile.of(k));
+        tile.outer(square, Start::Zero, heads.scale(), tile.of(q), tile.of(k));
         vectorized!(softmax::rows(square, tile.len));
         tile.apply(&mut out, T::of(1.0), tile.probabilities(&p), tile.of(v));
     }
@@ -134,7 +136,7 @@ pub(crate) fn backward<T: Float>(
         ds.resize(tile.len * tile.len, T::default());
         let one = T::of(1.0);
         tile.apply(&mut dv, one, tile.probabilities(p).t(), tile.of(g));
-        tile.outer(&mut ds, false, one, tile.of(g), tile.of(v));
+        tile.outer(&mut ds, Start::Zero, one, tile.of(g), tile.of(v));
         through_softmax(&mut ds, &p[tile.square..], tile.len);
         let ds = Mat::rows(&ds, 0, tile.len);
         tile.apply(&mut dq, heads.scale(), ds, tile.of(k));
@@ -164,18 +166,18 @@ pub(crate) fn backward_twice<T: Float>(
             square.resize(area, T::default());
         }
         let probabilities = &p[tile.square..tile.square + area];
-        tile.outer(&mut dp, false, one, tile.of(g), tile.of(v));
+        tile.outer(&mut dp, Start::Zero, one, tile.of(g), tile.of(v));
         ds.copy_from_slice(&dp);
         through_softmax(&mut ds, probabilities, len);
         // dq = s dS k and dk = s dS^T q.
-        tile.outer(&mut to_ds, false, scale, tile.of(a), tile.of(k));
-        tile.outer(&mut to_ds, true, scale, tile.of(q), tile.of(b));
+        tile.outer(&mut to_ds, Start::Zero, scale, tile.of(a), tile.of(k));
+        tile.outer(&mut to_ds, Start::Output, scale, tile.of(q), tile.of(b));
         let square = Mat::rows(&ds, 0, len);
         tile.apply(&mut ek, scale, square.t(), tile.of(a));
         tile.apply(&mut eq, scale, square, tile.of(b));
         // dv = P^T g.
         tile.apply(&mut eg, one, tile.probabilities(p), tile.of(c));
-        tile.outer(&mut to_p, false, one, tile.of(g), tile.of(c));
+        tile.outer(&mut to_p, Start::Zero, one, tile.of(g), tile.of(c));
         // dS = P * (dP - rowsum(dP * P)).
         vectorized!(for row in 0..len {
             let range = row * len..(row + 1) * len;

@@ -5,7 +5,12 @@
 
 use pulp::{Simd, WithSimd};
 
-use super::{Float, vectorized};
+use super::{
+    Float,
+    matmul::Start,
+    tile::{self, Rows},
+    vectorized,
+};
 
 /// `out += A b`.
 ///
@@ -25,14 +30,6 @@ pub(crate) struct Indirect<'a, T> {
 impl<T: Float> Indirect<'_, T> {
     /// Adds the product to `out`.
     pub(crate) fn add_to(self, out: &mut [T]) {
-        let reach = |table: &[usize]| table.iter().copied().max();
-        let (Some(row), Some(step)) = (reach(self.rows), reach(self.steps)) else {
-            return;
-        };
-        assert!(
-            row + step < self.a.len(),
-            "the tables reach beyond the left operand"
-        );
         assert_eq!(self.b.len(), self.steps.len() * self.width);
         assert_eq!(out.len(), self.rows.len() * self.width);
         T::indirect(self, out);
@@ -63,9 +60,6 @@ struct Tiled<'a, 'o> {
     out: &'o mut [f32],
 }
 
-/// Rows of a tile: with four vectors of columns, 24 of 32 registers hold sums.
-const ROWS: usize = 6;
-
 /// How many elements of `b` a run of steps may hold, so that it stays in the first-level cache.
 const RUN: usize = 6 * 1024;
 
@@ -92,114 +86,31 @@ fn tiles<S: Simd, const VECTORS: usize>(simd: S, job: Indirect<'_, f32>, out: &m
         for first in (0..job.steps.len()).step_by(run) {
             let steps = &job.steps[first..(first + run).min(job.steps.len())];
             let b = &job.b[first * job.width + column..];
-            for (tile, rows) in job.rows.chunks(ROWS).enumerate() {
-                let out = &mut out[tile * ROWS * job.width + column..];
-                if n_columns < panel {
-                    edge_tile(simd, job.a, rows, steps, b, job.width, n_columns, out);
-                } else if let Ok(rows) = rows.try_into() {
-                    full_tile::<S, VECTORS>(
-                        simd,
-                        job.a,
-                        rows,
-                        steps,
-                        (b, job.width),
-                        (out, job.width),
-                    );
-                } else {
-                    last_rows::<S, VECTORS>(
-                        simd,
-                        job.a,
-                        rows,
-                        steps,
-                        (b, job.width),
-                        (out, job.width),
-                    );
-                }
+            let out = &mut out[column..];
+            if n_columns < panel {
+                edge(simd, job.a, job.rows, steps, b, job.width, n_columns, out);
+            } else {
+                let b = Rows {
+                    data: b,
+                    width: job.width,
+                };
+                tile::panel::<S, VECTORS>(
+                    simd,
+                    (job.a, job.rows, steps),
+                    b,
+                    panel,
+                    Start::Output,
+                    (out, job.width),
+                );
             }
         }
     }
 }
 
-/// One tile whose rows and columns are all there; `b` and `out` come with the distance between their rows.
+/// The columns that do not fill a panel, one row and vector at a time.
 #[inline(always)]
-fn full_tile<S: Simd, const VECTORS: usize>(
-    simd: S,
-    a: &[f32],
-    rows: &[usize; ROWS],
-    steps: &[usize],
-    (b, b_width): (&[f32], usize),
-    (out, out_width): (&mut [f32], usize),
-) {
-    let lanes = S::F32_LANES;
-    assert!(out.len() >= (ROWS - 1) * out_width + VECTORS * lanes);
-    assert!(b.len() >= (steps.len() - 1) * b_width + VECTORS * lanes);
-    // SAFETY: the assertions above bound what is read of `b` and `out` and written to `out`; `Indirect::add_to` has
-    // checked that every row plus every step is inside `a`.
-    #[expect(
-        unsafe_code,
-        reason = "bounds checks here cost a third of the kernel's speed"
-    )]
-    unsafe {
-        let vector_at = |start: *const f32, vector: usize| {
-            start.add(vector * lanes).cast::<S::f32s>().read_unaligned()
-        };
-        let mut sums = [[simd.splat_f32s(0.0); VECTORS]; ROWS];
-        for (row, sums) in sums.iter_mut().enumerate() {
-            for (vector, sum) in sums.iter_mut().enumerate() {
-                *sum = vector_at(out.as_ptr().add(row * out_width), vector);
-            }
-        }
-        for (k, &step) in steps.iter().enumerate() {
-            let b_row = b.as_ptr().add(k * b_width);
-            let mut vectors = [simd.splat_f32s(0.0); VECTORS];
-            for (vector, value) in vectors.iter_mut().enumerate() {
-                *value = vector_at(b_row, vector);
-            }
-            for row in 0..ROWS {
-                let factor = simd.splat_f32s(*a.get_unchecked(rows[row] + step));
-                for vector in 0..VECTORS {
-                    sums[row][vector] =
-                        simd.mul_add_e_f32s(factor, vectors[vector], sums[row][vector]);
-                }
-            }
-        }
-        for (row, sums) in sums.iter().enumerate() {
-            for (vector, &sum) in sums.iter().enumerate() {
-                let at = out.as_mut_ptr().add(row * out_width + vector * lanes);
-                at.cast::<S::f32s>().write_unaligned(sum);
-            }
-        }
-    }
-}
-
-/// The last tile of a panel, with fewer rows: a whole tile on the side, whose further rows repeat one.
-#[inline(always)]
-fn last_rows<S: Simd, const VECTORS: usize>(
-    simd: S,
-    a: &[f32],
-    rows: &[usize],
-    steps: &[usize],
-    b: (&[f32], usize),
-    (out, out_width): (&mut [f32], usize),
-) {
-    const WIDEST: usize = 64;
-    let panel = VECTORS * S::F32_LANES;
-    let mut side = [0f32; ROWS * WIDEST];
-    let mut padded = [rows[0]; ROWS];
-    padded[..rows.len()].copy_from_slice(rows);
-    for row in 0..rows.len() {
-        side[row * panel..][..panel].copy_from_slice(&out[row * out_width..][..panel]);
-    }
-    full_tile::<S, VECTORS>(simd, a, &padded, steps, b, (&mut side, panel));
-    for row in 0..rows.len() {
-        out[row * out_width..][..panel].copy_from_slice(&side[row * panel..][..panel]);
-    }
-}
-
-/// A tile at the right or lower edge, one row and vector at a time.
-#[inline(always)]
-#[expect(clippy::too_many_arguments, reason = "the coordinates of one tile")]
-fn edge_tile<S: Simd>(
+#[expect(clippy::too_many_arguments, reason = "the coordinates of a panel")]
+fn edge<S: Simd>(
     simd: S,
     a: &[f32],
     rows: &[usize],

@@ -1,6 +1,6 @@
-//! Matrix products of any strides, on one thread, by the `gemm` crate.
+//! Matrix products of any strides, on one thread: large ones by a kernel of ours, others by the `gemm` crate.
 //!
-//! Not here: gradients; a transposed operand is a view with its strides swapped.
+//! Not here: the kernel (`product`); gradients; a transposed operand is a view with its strides swapped.
 
 use std::mem::MaybeUninit;
 
@@ -39,74 +39,97 @@ impl<'a, T> Mat<'a, T> {
     }
 }
 
-/// `dst = a b` for a row-major `dst` that need not be initialised.
-///
-/// # Shapes
-/// as [`gemm`]
-pub(crate) fn gemm_into<T: Float>(
-    (m, n, k): (usize, usize, usize),
-    dst: &mut [MaybeUninit<T>],
-    a: Mat<'_, T>,
-    b: Mat<'_, T>,
-) {
-    assert!(dst.len() == m * n);
-    if k == 0 {
-        dst.fill(MaybeUninit::new(T::default()));
-        return;
-    }
-    // SAFETY: without accumulation the product only writes to `dst`, and writes all of it; `MaybeUninit<T>` is laid
-    // out as `T`.
-    #[expect(unsafe_code, reason = "the output of a product is not zeroed first")]
-    let dst = unsafe { std::slice::from_raw_parts_mut(dst.as_mut_ptr().cast::<T>(), dst.len()) };
-    gemm((m, n, k), (dst, 0, n), false, T::of(1.0), a, b);
+/// What a product is added to.
+#[derive(Clone, Copy)]
+pub(crate) enum Start<'a, T> {
+    /// Nothing: the output need not be initialised.
+    Zero,
+    /// What is in the output.
+    Output,
+    /// This in every row.
+    Row(&'a [T]),
 }
 
-/// `dst = scale * a b`, or `dst += scale * a b`, for a row-major block of `dst` whose rows are `dst_row` apart.
+/// `dst = start + scale * a b` for a row-major block of `dst` whose rows are `dst_row` apart.
 ///
 /// # Shapes
-/// `a`: `(m, k)`, `b`: `(k, n)`, `dst`: `(m, n)`
-pub(crate) fn gemm<T: Float>(
-    (m, n, k): (usize, usize, usize),
-    (dst, dst_start, dst_row): (&mut [T], usize, usize),
-    accumulate: bool,
-    scale: T,
-    a: Mat<'_, T>,
-    b: Mat<'_, T>,
-) {
-    if m == 0 || n == 0 {
-        return;
+/// `shape` is `(m, n, k)`; `a`: `(m, k)`, `b`: `(k, n)`, `dst`: `(m, n)`
+#[derive(Clone, Copy)]
+pub(crate) struct Product<'a, T> {
+    pub(crate) shape: (usize, usize, usize),
+    pub(crate) start: Start<'a, T>,
+    pub(crate) scale: T,
+    pub(crate) a: Mat<'a, T>,
+    pub(crate) b: Mat<'a, T>,
+    pub(crate) dst_row: usize,
+}
+
+impl<T: Float> Product<'_, T> {
+    /// Computes it into the slice that starts with the block.
+    pub(crate) fn write_to(&self, dst: &mut [T]) {
+        let (m, n, k) = self.shape;
+        if m == 0 || n == 0 {
+            return;
+        }
+        if T::product(self, dst) {
+            return;
+        }
+        if let Start::Row(row) = self.start {
+            for dst in dst.chunks_mut(self.dst_row).take(m) {
+                dst[..n].copy_from_slice(&row[..n]);
+            }
+        }
+        let last = |start: usize, rows: usize, row: usize, cols: usize, col: usize| {
+            start + rows.saturating_sub(1) * row + cols.saturating_sub(1) * col
+        };
+        let (a, b) = (self.a, self.b);
+        assert!(last(0, m, self.dst_row, n, 1) < dst.len() && self.dst_row >= n);
+        assert!(k == 0 || last(a.start, m, a.row, k, a.col) < a.data.len());
+        assert!(k == 0 || last(b.start, k, b.row, n, b.col) < b.data.len());
+        // SAFETY: the assertions above bound every address that the strides can reach, for the three operands, and
+        // `dst` is borrowed mutably, so it overlaps neither `a` nor `b`.
+        #[expect(unsafe_code, reason = "the gemm crate takes pointers and strides")]
+        unsafe {
+            gemm::gemm(
+                m,
+                n,
+                k,
+                dst.as_mut_ptr(),
+                1,
+                self.dst_row as isize,
+                !matches!(self.start, Start::Zero),
+                a.data.as_ptr().wrapping_add(a.start),
+                a.col as isize,
+                a.row as isize,
+                b.data.as_ptr().wrapping_add(b.start),
+                b.col as isize,
+                b.row as isize,
+                T::of(1.0),
+                self.scale,
+                false,
+                false,
+                false,
+                gemm::Parallelism::None,
+            );
+        }
     }
-    let last = |start: usize, rows: usize, row: usize, cols: usize, col: usize| {
-        start + rows.saturating_sub(1) * row + cols.saturating_sub(1) * col
-    };
-    assert!(last(dst_start, m, dst_row, n, 1) < dst.len() && dst_row >= n);
-    assert!(k == 0 || last(a.start, m, a.row, k, a.col) < a.data.len());
-    assert!(k == 0 || last(b.start, k, b.row, n, b.col) < b.data.len());
-    // SAFETY: the assertions above bound every address that the strides can reach, for the three operands, and
-    // `dst` is borrowed mutably, so it overlaps neither `a` nor `b`.
-    #[expect(unsafe_code, reason = "the gemm crate takes pointers and strides")]
-    unsafe {
-        gemm::gemm(
-            m,
-            n,
-            k,
-            dst.as_mut_ptr().add(dst_start),
-            1,
-            dst_row as isize,
-            accumulate,
-            a.data.as_ptr().wrapping_add(a.start),
-            a.col as isize,
-            a.row as isize,
-            b.data.as_ptr().wrapping_add(b.start),
-            b.col as isize,
-            b.row as isize,
-            T::of(1.0),
-            scale,
-            false,
-            false,
-            false,
-            gemm::Parallelism::None,
-        );
+
+    /// All of a row-major output that nothing was written to yet.
+    ///
+    /// # Panics
+    /// When it starts with what is in the output.
+    pub(crate) fn write_all_of(&self, dst: &mut [MaybeUninit<T>]) {
+        let (m, n, k) = self.shape;
+        assert!(dst.len() == m * n && self.dst_row == n && !matches!(self.start, Start::Output));
+        if k == 0 {
+            dst.fill(MaybeUninit::new(T::default()));
+        }
+        // SAFETY: a product that does not start with the output only writes to it, and writes all of it unless it has no
+        // step, for which it was filled; `MaybeUninit<T>` is laid out as `T`.
+        #[expect(unsafe_code, reason = "the output of a product is not zeroed first")]
+        let dst =
+            unsafe { std::slice::from_raw_parts_mut(dst.as_mut_ptr().cast::<T>(), dst.len()) };
+        self.write_to(dst);
     }
 }
 
@@ -159,7 +182,15 @@ fn strided<T: Float>(a: &Tensor, b: &Tensor) -> Result<Tensor> {
     let n_batches: usize = leading.iter().product();
     let out = filled(n_batches * m * n, |out| {
         for (batch, out) in out.chunks_exact_mut((m * n).max(1)).enumerate() {
-            gemm_into((m, n, k), out, view(xa, la, batch), view(xb, lb, batch));
+            Product {
+                shape: (m, n, k),
+                start: Start::Zero,
+                scale: T::of(1.0),
+                a: view(xa, la, batch),
+                b: view(xb, lb, batch),
+                dst_row: n,
+            }
+            .write_all_of(out);
         }
     });
     let dims: Vec<usize> = leading.iter().copied().chain([m, n]).collect();
@@ -173,18 +204,15 @@ fn strided<T: Float>(a: &Tensor, b: &Tensor) -> Result<Tensor> {
 pub(crate) fn linear<T: Float>(x: &[T], w: &[T], bias: &[T], n_in: usize) -> Vec<T> {
     let n_out = bias.len();
     let rows = x.len() / n_in;
-    let mut out = Vec::with_capacity(rows * n_out);
-    for _ in 0..rows {
-        out.extend_from_slice(bias);
-    }
-    let (x, w) = (Mat::rows(x, 0, n_in), Mat::rows(w, 0, n_in).t());
-    gemm(
-        (rows, n_out, n_in),
-        (&mut out, 0, n_out),
-        true,
-        T::of(1.0),
-        x,
-        w,
-    );
-    out
+    filled(rows * n_out, |out| {
+        Product {
+            shape: (rows, n_out, n_in),
+            start: Start::Row(bias),
+            scale: T::of(1.0),
+            a: Mat::rows(x, 0, n_in),
+            b: Mat::rows(w, 0, n_in).t(),
+            dst_row: n_out,
+        }
+        .write_all_of(out);
+    })
 }

@@ -16,8 +16,10 @@ pub(crate) mod gelu;
 mod indirect;
 pub(crate) mod layer_norm;
 pub(crate) mod matmul;
+mod product;
 pub(crate) mod reduce;
 pub(crate) mod softmax;
+mod tile;
 pub(crate) mod vector;
 
 use std::mem::MaybeUninit;
@@ -25,6 +27,7 @@ use std::mem::MaybeUninit;
 use candle_core::{CpuStorage, DType, Device, Storage, Tensor, WithDType};
 
 use indirect::Indirect;
+use matmul::Product;
 
 use crate::error::Result;
 
@@ -46,8 +49,10 @@ pub(crate) trait Float:
     fn exp_(self) -> Self;
     fn erf_(self) -> Self;
     fn sqrt_(self) -> Self;
-    /// The kernel behind [`Indirect::add_to`], which has checked the tables.
+    /// The kernel behind [`Indirect::add_to`].
     fn indirect(job: Indirect<'_, Self>, out: &mut [Self]);
+    /// Computes a product by a kernel of its own if there is a good one for it, and says whether it did.
+    fn product(job: &Product<'_, Self>, dst: &mut [Self]) -> bool;
 }
 
 impl Float for f32 {
@@ -70,6 +75,9 @@ impl Float for f32 {
     fn indirect(job: Indirect<'_, Self>, out: &mut [Self]) {
         indirect::tiled(job, out);
     }
+    fn product(job: &Product<'_, Self>, dst: &mut [Self]) -> bool {
+        product::tiled(job, dst)
+    }
 }
 
 impl Float for f64 {
@@ -91,6 +99,9 @@ impl Float for f64 {
     }
     fn indirect(job: Indirect<'_, Self>, out: &mut [Self]) {
         indirect::plain(job, out);
+    }
+    fn product(_: &Product<'_, Self>, _: &mut [Self]) -> bool {
+        false
     }
 }
 

@@ -1,0 +1,144 @@
+//! The register tile of `f32` products: a few rows times a few vectors of columns stay in registers over a run of steps.
+//!
+//! The left operand is addressed through two tables: element `(i, k)` is `a[rows[i] + steps[k]]`, which serves a matrix of
+//! any strides and a padded picture alike. Not here: which tiles there are (`indirect`, `product`).
+
+use pulp::Simd;
+
+use super::matmul::Start;
+
+/// Rows of a tile: with four vectors of columns, 24 of 32 registers hold sums.
+pub(super) const ROWS: usize = 6;
+
+/// Columns of the widest tile.
+const WIDEST: usize = 64;
+
+/// A row-major operand: its elements from the tile's first on, and the distance between its rows.
+#[derive(Clone, Copy)]
+pub(super) struct Rows<'a> {
+    pub(super) data: &'a [f32],
+    pub(super) width: usize,
+}
+
+/// `out = start + A b` for a panel of columns, tile by tile.
+///
+/// # Shapes
+/// - `A`: `(rows, steps)`, through the tables
+/// - `b`: `(steps, VECTORS * lanes)`, all of whose columns can be read
+/// - `out`: `(rows, n_columns)` with the distance between its rows, `n_columns` at most those of `b`
+#[inline(always)]
+pub(super) fn panel<S: Simd, const VECTORS: usize>(
+    simd: S,
+    (a, rows, steps): (&[f32], &[usize], &[usize]),
+    b: Rows<'_>,
+    n_columns: usize,
+    start: Start<'_, f32>,
+    (out, out_width): (&mut [f32], usize),
+) {
+    let width = VECTORS * S::F32_LANES;
+    let reach = |table: &[usize]| table.iter().copied().max();
+    if let (Some(row), Some(step)) = (reach(rows), reach(steps)) {
+        assert!(
+            row + step < a.len(),
+            "the tables reach beyond the left operand"
+        );
+    }
+    let mut bias = [0f32; WIDEST];
+    let start = match start {
+        Start::Row(row) => {
+            bias[..n_columns].copy_from_slice(&row[..n_columns]);
+            Start::Row(&bias)
+        }
+        other => other,
+    };
+    for (number, rows) in rows.chunks(ROWS).enumerate() {
+        let out = &mut out[number * ROWS * out_width..];
+        if let Ok(rows) = rows.try_into()
+            && n_columns == width
+        {
+            // SAFETY: asserted above.
+            #[expect(unsafe_code, reason = "checked for all tiles at once")]
+            unsafe {
+                tile::<S, VECTORS>(simd, (a, rows, steps), b, start, (out, out_width));
+            }
+            continue;
+        }
+        // At an edge, a whole tile on the side, whose further rows repeat one.
+        let mut side = [0f32; ROWS * WIDEST];
+        let mut padded = [rows[0]; ROWS];
+        padded[..rows.len()].copy_from_slice(rows);
+        for row in 0..rows.len() {
+            side[row * width..][..n_columns].copy_from_slice(&out[row * out_width..][..n_columns]);
+        }
+        // SAFETY: asserted above; the padding repeats a row.
+        #[expect(unsafe_code, reason = "checked for all tiles at once")]
+        unsafe {
+            tile::<S, VECTORS>(simd, (a, &padded, steps), b, start, (&mut side, width));
+        }
+        for row in 0..rows.len() {
+            out[row * out_width..][..n_columns].copy_from_slice(&side[row * width..][..n_columns]);
+        }
+    }
+}
+
+/// `out = start + A b` for a tile whose rows and columns are all there; `out` comes with the distance between its rows.
+///
+/// # Safety
+/// Every row plus every step is inside `a`.
+#[inline(always)]
+#[expect(unsafe_code, reason = "bounds checks here cost a third of the speed")]
+unsafe fn tile<S: Simd, const VECTORS: usize>(
+    simd: S,
+    (a, rows, steps): (&[f32], &[usize; ROWS], &[usize]),
+    b: Rows<'_>,
+    start: Start<'_, f32>,
+    (out, out_width): (&mut [f32], usize),
+) {
+    let lanes = S::F32_LANES;
+    let columns = VECTORS * lanes;
+    assert!(out.len() >= (ROWS - 1) * out_width + columns);
+    assert!(steps.is_empty() || b.data.len() >= (steps.len() - 1) * b.width + columns);
+    // SAFETY: the assertions bound what is read of `b` and `out` and written to `out`, and the one below what is read of
+    // a starting row; the caller has seen to `a`.
+    unsafe {
+        let vector_at = |start: *const f32, vector: usize| {
+            start.add(vector * lanes).cast::<S::f32s>().read_unaligned()
+        };
+        let mut sums = [[simd.splat_f32s(0.0); VECTORS]; ROWS];
+        let (from, width) = match start {
+            Start::Zero => (None, 0),
+            Start::Output => (Some(out.as_ptr()), out_width),
+            Start::Row(row) => {
+                assert!(row.len() >= columns);
+                (Some(row.as_ptr()), 0)
+            }
+        };
+        if let Some(from) = from {
+            for (row, sums) in sums.iter_mut().enumerate() {
+                for (vector, sum) in sums.iter_mut().enumerate() {
+                    *sum = vector_at(from.add(row * width), vector);
+                }
+            }
+        }
+        for (k, &step) in steps.iter().enumerate() {
+            let b_row = b.data.as_ptr().add(k * b.width);
+            let mut vectors = [simd.splat_f32s(0.0); VECTORS];
+            for (vector, value) in vectors.iter_mut().enumerate() {
+                *value = vector_at(b_row, vector);
+            }
+            for row in 0..ROWS {
+                let factor = simd.splat_f32s(*a.get_unchecked(rows[row] + step));
+                for vector in 0..VECTORS {
+                    sums[row][vector] =
+                        simd.mul_add_e_f32s(factor, vectors[vector], sums[row][vector]);
+                }
+            }
+        }
+        for (row, sums) in sums.iter().enumerate() {
+            for (vector, &sum) in sums.iter().enumerate() {
+                let at = out.as_mut_ptr().add(row * out_width + vector * lanes);
+                at.cast::<S::f32s>().write_unaligned(sum);
+            }
+        }
+    }
+}
