@@ -230,18 +230,11 @@ impl Bert {
             } else if name.ends_with("bias") {
                 init.fill(&dims, 0.0)?
             } else {
-                init.normal(&dims, self.config.initializer_range)?
-            };
-            let pad = self
-                .config
-                .pad_token_id
-                .filter(|_| name == "embeddings.word_embeddings.weight");
-            let tensor = match pad {
-                Some(id) => tensor.slice_assign(
-                    &[id as usize..id as usize + 1, 0..dims[1]],
-                    &init.fill(&[1, dims[1]], 0.0)?,
-                )?,
-                None => tensor,
+                let pad = self.config.pad_token_id.filter(|_| name == Self::WORDS);
+                let zeros = pad.map_or(0..0, |id| {
+                    id as usize * dims[1]..(id as usize + 1) * dims[1]
+                });
+                init.normal_but(&dims, self.config.initializer_range, zeros)?
             };
             params.insert(name, tensor);
         }

@@ -3,7 +3,7 @@
 //! Numbers are drawn in `f64` with functions of this process alone (`libm`, not the system's), so that a seed gives the
 //! same values on every machine, in either precision. Deliberately not here: which parameter starts how; the models say.
 
-use std::f64::consts::TAU;
+use std::{f64::consts::TAU, ops::Range};
 
 use candle_core::{DType, Device, Tensor};
 use rand_chacha::{ChaCha8Rng, rand_core::Rng};
@@ -18,19 +18,34 @@ pub(crate) struct Init<'a> {
 }
 
 impl Init<'_> {
-    /// Independent numbers of a normal distribution with mean 0, by the transform of Box and Muller.
+    /// Independent numbers of a normal distribution with mean 0.
     pub(crate) fn normal(&mut self, dims: &[usize], deviation: f64) -> Result<Tensor> {
-        let n: usize = dims.iter().product();
-        let mut numbers = Vec::with_capacity(n + 1);
-        while numbers.len() < n {
-            // The first is in (0, 1], for its logarithm.
-            let (u, v) = (1.0 - self.uniform(), self.uniform());
-            let radius = deviation * libm::sqrt(-2.0 * libm::log(u));
-            let (sin, cos) = libm::sincos(TAU * v);
-            numbers.extend([radius * cos, radius * sin]);
-        }
-        numbers.truncate(n);
-        self.tensor(numbers, dims)
+        self.normal_but(dims, deviation, 0..0)
+    }
+
+    /// [`Init::normal`] with 0 for some of the elements, which takes nothing from what the others are.
+    ///
+    /// By the transform of Box and Muller.
+    pub(crate) fn normal_but(
+        &mut self,
+        dims: &[usize],
+        deviation: f64,
+        zeros: Range<usize>,
+    ) -> Result<Tensor> {
+        let (dtype, device) = (self.dtype, self.device);
+        let mut second = None;
+        let number = |index| {
+            let drawn = second.take().unwrap_or_else(|| {
+                // The first is in (0, 1], for its logarithm.
+                let (u, v) = (1.0 - self.uniform(), self.uniform());
+                let radius = deviation * libm::sqrt(-2.0 * libm::log(u));
+                let (sin, cos) = libm::sincos(TAU * v);
+                second = Some(radius * sin);
+                radius * cos
+            });
+            if zeros.contains(&index) { 0.0 } else { drawn }
+        };
+        tensor(number, dims, dtype, device)
     }
 
     /// Independent numbers of the uniform distribution on `-limit..limit` with `limit^2 = 6 / (fan_in + fan_out)`.
@@ -41,29 +56,41 @@ impl Init<'_> {
         fan_out: usize,
     ) -> Result<Tensor> {
         let limit = libm::sqrt(6.0 / (fan_in + fan_out) as f64);
-        let n = dims.iter().product();
-        let numbers = (0..n)
-            .map(|_| limit * (2.0 * self.uniform() - 1.0))
-            .collect();
-        self.tensor(numbers, dims)
+        let (dtype, device) = (self.dtype, self.device);
+        let number = |_| limit * (2.0 * self.uniform() - 1.0);
+        tensor(number, dims, dtype, device)
     }
 
     /// The same number everywhere.
     pub(crate) fn fill(&self, dims: &[usize], number: f64) -> Result<Tensor> {
-        self.tensor(vec![number; dims.iter().product()], dims)
+        tensor(|_| number, dims, self.dtype, self.device)
     }
 
     /// A number in `0..1` on the grid of `f64`.
     fn uniform(&mut self) -> f64 {
         (self.rng.next_u64() >> 11) as f64 / (1u64 << 53) as f64
     }
+}
 
-    /// Converts before it copies: some devices know no `f64`.
-    fn tensor(&self, numbers: Vec<f64>, dims: &[usize]) -> Result<Tensor> {
-        Ok(Tensor::from_vec(numbers, dims, &Device::Cpu)?
-            .to_dtype(self.dtype)?
-            .to_device(self.device)?)
-    }
+/// A tensor of what `number` says for each element, from the first to the last.
+///
+/// Numbers are converted one by one, because those of a large table would take twice its memory beside it, and before
+/// they are copied, because some devices know no `f64`.
+fn tensor(
+    number: impl FnMut(usize) -> f64,
+    dims: &[usize],
+    dtype: DType,
+    device: &Device,
+) -> Result<Tensor> {
+    let numbers = (0..dims.iter().product()).map(number);
+    let tensor = if dtype == DType::F32 {
+        let numbers: Vec<f32> = numbers.map(|number| number as f32).collect();
+        Tensor::from_vec(numbers, dims, &Device::Cpu)?
+    } else {
+        let numbers: Vec<f64> = numbers.collect();
+        Tensor::from_vec(numbers, dims, &Device::Cpu)?.to_dtype(dtype)?
+    };
+    Ok(tensor.to_device(device)?)
 }
 
 #[cfg(test)]
