@@ -41,12 +41,21 @@ impl Shape {
     fn padded<T: Float>(self, x: &[T]) -> Vec<T> {
         let line = self.width * self.channels;
         let padded_line = self.padded_width() * self.channels;
-        let mut out = vec![T::default(); self.batch * self.padded_height() * padded_line];
-        let (top, left) = (self.kernel.0 / 2, self.kernel.1 / 2 * self.channels);
-        for (index, source) in x.chunks_exact(line).enumerate() {
-            let (picture, y) = (index / self.height, index % self.height);
-            let start = (picture * self.padded_height() + y + top) * padded_line + left;
-            out[start..start + line].copy_from_slice(source);
+        let (above, left) = (
+            self.kernel.0 / 2 * padded_line,
+            self.kernel.1 / 2 * self.channels,
+        );
+        // After a line come its border on the right and that of the next line on the left, as wide as one another.
+        let between = padded_line - line;
+        let zero = T::default();
+        let mut out = Vec::with_capacity(self.batch * self.padded_height() * padded_line);
+        for picture in x.chunks_exact((self.height * line).max(1)) {
+            out.resize(out.len() + above + left, zero);
+            for line in picture.chunks_exact(line) {
+                out.extend_from_slice(line);
+                out.resize(out.len() + between, zero);
+            }
+            out.resize(out.len() + above - left, zero);
         }
         out
     }
@@ -94,12 +103,14 @@ pub(crate) fn forward(x: &Tensor, weight: &Tensor, bias: Option<&Tensor>) -> Res
             None => y,
         });
     }
-    let zero_bias = Tensor::zeros(n_out, x.dtype(), x.device())?;
     let dims = [shape.batch, shape.height, shape.width, n_out];
     for_float!(x, T => {
-        let out = with_slices([x, weight, bias.unwrap_or(&zero_bias)], |[x, w, bias]| {
-            correlate::<T>(shape, x, w, bias)
-        })?;
+        let out = match bias {
+            Some(bias) => with_slices([x, weight, bias], |[x, w, bias]| {
+                correlate::<T>(shape, x, w, Some(bias), n_out)
+            }),
+            None => with_slices([x, weight], |[x, w]| correlate::<T>(shape, x, w, None, n_out)),
+        }?;
         tensor(out, &dims)
     })
 }
@@ -127,7 +138,7 @@ pub(crate) fn to_input(grad: &Tensor, weight: &Tensor) -> Result<Tensor> {
                     turned.extend((0..n_in).map(|i| tap[i * n_out + o]));
                 }
             }
-            correlate::<T>(shape, g, &turned, &vec![T::default(); n_in])
+            correlate::<T>(shape, g, &turned, None, n_in)
         })?;
         tensor(out, &dims)
     })
@@ -152,30 +163,24 @@ pub(crate) fn to_weight(x: &Tensor, grad: &Tensor, kernel: (usize, usize)) -> Re
     let dims = [kernel.0, kernel.1, shape.channels, n_out];
     for_float!(x, T => {
         let out = with_slices([x, grad], |[x, g]| {
-            let mut out = vec![T::default(); dims.iter().product()];
             let (a, rows, steps) = (shape.padded::<T>(x), shape.patch(), shape.pixels());
-            Indirect { a: &a, rows: &rows, steps: &steps, b: g, width: n_out }.add_to(&mut out);
-            out
+            Indirect { a: &a, rows: &rows, steps: &steps, b: g, start: None, width: n_out }.compute()
         })?;
         tensor(out, &dims)
     })
 }
 
-fn correlate<T: Float>(shape: Shape, x: &[T], w: &[T], bias: &[T]) -> Vec<T> {
+fn correlate<T: Float>(shape: Shape, x: &[T], w: &[T], bias: Option<&[T]>, n_out: usize) -> Vec<T> {
     let (a, rows, steps) = (shape.padded(x), shape.pixels(), shape.patch());
-    let mut out = Vec::with_capacity(rows.len() * bias.len());
-    for _ in 0..rows.len() {
-        out.extend_from_slice(bias);
-    }
     Indirect {
         a: &a,
         rows: &rows,
         steps: &steps,
         b: w,
-        width: bias.len(),
+        start: bias,
+        width: n_out,
     }
-    .add_to(&mut out);
-    out
+    .compute()
 }
 
 fn channels_first(x: &Tensor) -> Result<Tensor> {

@@ -49,7 +49,7 @@ pub(crate) trait Float:
     fn exp_(self) -> Self;
     fn erf_(self) -> Self;
     fn sqrt_(self) -> Self;
-    /// The kernel behind [`Indirect::add_to`].
+    /// The kernel behind [`Indirect::compute`]; writes to an element before it reads it.
     fn indirect(job: Indirect<'_, Self>, out: &mut [Self]);
     /// Computes a product by a kernel of its own if there is a good one for it, and says whether it did.
     fn product(job: &Product<'_, Self>, dst: &mut [Self]) -> bool;

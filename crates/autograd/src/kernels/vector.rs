@@ -75,13 +75,34 @@ pub(crate) fn sum_in_order<T: Float>(slices: &[&[T]]) -> Vec<T> {
     })
 }
 
-/// [`sum_in_order`] on the calling thread.
-pub(crate) fn add_all<T: Float>(slices: &[&[T]]) -> Vec<T> {
+/// The sum of slices of one length, and of `rows` that are added to each stretch of their length, on the calling thread.
+pub(crate) fn add_all<T: Float>(slices: &[&[T]], rows: &[&[T]]) -> Vec<T> {
     // Shorter pieces stay in the first cache from one operand to the next.
     const SHORT: usize = 1 << 11;
+    let width = rows.first().map_or(1, |row| row.len().max(1));
+    let short = SHORT.next_multiple_of(width);
     filled(slices[0].len(), |out| {
-        for (piece, out) in out.chunks_mut(SHORT).enumerate() {
-            sum_piece(slices, piece * SHORT, out);
+        for (piece, out) in out.chunks_mut(short).enumerate() {
+            let start = piece * short;
+            match slices {
+                [only] => {
+                    out.write_copy_of_slice(&only[start..][..out.len()]);
+                }
+                _ => sum_piece(slices, start, out),
+            }
+            for row in rows {
+                vectorized!(for stretch in out.chunks_exact_mut(width) {
+                    for (sum, &x) in stretch.iter_mut().zip(*row) {
+                        // SAFETY: the lines above wrote all of `out`.
+                        #[expect(
+                            unsafe_code,
+                            reason = "the compiler cannot see that it is written"
+                        )]
+                        let before = unsafe { sum.assume_init() };
+                        sum.write(before + x);
+                    }
+                });
+            }
         }
     })
 }

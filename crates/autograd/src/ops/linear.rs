@@ -23,7 +23,7 @@ impl Op for Linear {
         let grad = only(grads);
         Ok(vec![
             rule.when_wanted(0, || grad.matmul(&rule.saved(&self.weight)))?,
-            rule.when_wanted(1, || grad.t()?.matmul(&rule.saved(&self.input)))?,
+            rule.when_wanted(1, || grad.transposed_matmul(&rule.saved(&self.input)))?,
             rule.when_wanted(2, || grad.sum_to(&[grad.dims()[1]]))?,
         ])
     }

@@ -28,7 +28,43 @@ impl Op for MatMul {
     }
 }
 
+/// `left^T right`, whose gradients lie in memory as its operands do: a view of the left one would turn them around.
+struct TransposedMatMul {
+    left: Value,
+    right: Value,
+}
+
+impl Op for TransposedMatMul {
+    fn name(&self) -> &'static str {
+        "transposed_matmul"
+    }
+
+    fn backward(&self, grads: &[Option<Value>], rule: &Rule<'_>) -> Result<Vec<Option<Value>>> {
+        let grad = only(grads);
+        Ok(vec![
+            rule.when_wanted(0, || rule.saved(&self.right).matmul(&grad.t()?))?,
+            rule.when_wanted(1, || rule.saved(&self.left).matmul(grad))?,
+        ])
+    }
+}
+
 impl Value {
+    /// The product of the transposed left operand with the right one.
+    ///
+    /// # Shapes
+    /// - `self`: `(k, m)`
+    /// - `other`: `(k, n)`
+    /// - result: `(m, n)`
+    pub(crate) fn transposed_matmul(&self, other: &Self) -> Result<Self> {
+        let tensor = matmul(&self.tensor().t()?, other.tensor())?;
+        Ok(Self::from_op(tensor, &[self, other], || {
+            Box::new(TransposedMatMul {
+                left: self.clone(),
+                right: other.clone(),
+            })
+        }))
+    }
+
     /// The product over the last two axes; the leading axes must be equal.
     ///
     /// # Shapes

@@ -124,8 +124,23 @@ pub(crate) fn add_all(tensors: &[&Tensor]) -> Result<Tensor> {
     }
     let alike = rest.iter().all(|other| other.dims() == first.dims());
     if alike && hosted(tensors) {
+        // A bias sends the same to every row: it is added row by row, and not spread out first.
+        let (repeated, dense): (Vec<&Tensor>, Vec<&Tensor>) =
+            tensors.iter().partition(|tensor| repeats_a_row(tensor));
+        if dense.is_empty() {
+            let (last, rest) = repeated.split_last().expect("two or more");
+            let spread = last.contiguous()?;
+            return add_all(&[&[&spread], rest].concat());
+        }
+        let rows = repeated
+            .into_iter()
+            .map(first_row)
+            .collect::<Result<Vec<_>>>()?;
+        let rows: Vec<&Tensor> = rows.iter().collect();
         return for_float!(first, T => {
-            let out = kernels::with_all_slices(tensors, vector::add_all::<T>)?;
+            let out = kernels::with_all_slices(&dense, |dense| {
+                kernels::with_all_slices(&rows, |rows| vector::add_all::<T>(dense, rows))
+            })??;
             kernels::tensor(out, first.dims())
         });
     }
@@ -135,6 +150,24 @@ pub(crate) fn add_all(tensors: &[&Tensor]) -> Result<Tensor> {
         sum = (sum + *other)?;
     }
     Ok(sum)
+}
+
+/// Whether a tensor is one row that leading axes only repeat.
+fn repeats_a_row(tensor: &Tensor) -> bool {
+    let (dims, strides) = (tensor.dims(), tensor.stride());
+    let leading = dims.len().saturating_sub(1);
+    !tensor.is_contiguous()
+        && strides[..leading].iter().all(|&stride| stride == 0)
+        && strides[leading..] == [1]
+}
+
+/// The row that [`repeats_a_row`] speaks of.
+fn first_row(tensor: &Tensor) -> Result<Tensor> {
+    let mut row = tensor.clone();
+    while row.rank() > 1 {
+        row = row.get(0)?;
+    }
+    Ok(row)
 }
 
 /// One update of a parameter by Adam with decoupled weight decay.
