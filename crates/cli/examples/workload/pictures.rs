@@ -50,8 +50,8 @@ pub(crate) struct Maml {
     /// First-order MAML in place of the exact meta-gradient.
     #[arg(long)]
     first_order: bool,
-    /// What is kept of the inner steps.
-    #[arg(long, value_enum, default_value_t = Keep::Flat)]
+    /// What is kept of the inner steps; the default is what the program chooses where memory is free.
+    #[arg(long, value_enum, default_value_t = Keep::Fast)]
     memory: Keep,
 }
 
