@@ -67,8 +67,12 @@ pub(super) fn panel<S: Simd, const VECTORS: usize>(
         let mut side = [0f32; ROWS * WIDEST];
         let mut padded = [rows[0]; ROWS];
         padded[..rows.len()].copy_from_slice(rows);
-        for row in 0..rows.len() {
-            side[row * width..][..n_columns].copy_from_slice(&out[row * out_width..][..n_columns]);
+        // Otherwise nothing may have been written to the output yet.
+        if matches!(start, Start::Output) {
+            for row in 0..rows.len() {
+                side[row * width..][..n_columns]
+                    .copy_from_slice(&out[row * out_width..][..n_columns]);
+            }
         }
         // SAFETY: asserted above; the padding repeats a row.
         #[expect(unsafe_code, reason = "checked for all tiles at once")]
