@@ -8,7 +8,7 @@ mod config;
 
 use std::ops::Range;
 
-use candle_core::{DType, Device, Tensor};
+use candle_core::{DType, Device};
 use metashot_autograd::{
     Params, Patterns, Value,
     ops::{attention, layer_norm, linear},
@@ -110,7 +110,7 @@ impl Bert {
         batch.check(&self.config)?;
         let rows = |table: &str, indices: &[u32]| -> Result<Value> {
             let table = params.get(&format!("embeddings.{table}.weight"))?;
-            Ok(table.rows(&Tensor::new(indices, table.device())?)?)
+            Ok(table.lookup(indices)?)
         };
         let sum = rows("word_embeddings", &batch.ids)?
             .add(&rows("position_embeddings", &batch.positions)?)?

@@ -152,9 +152,20 @@ pub(crate) fn matmul(a: &Tensor, b: &Tensor) -> Result<Tensor> {
         });
     }
     if !on_host(a) || a.dtype() != b.dtype() {
-        return Ok(a.contiguous()?.matmul(&b.contiguous()?)?);
+        return Ok(packed(a)?.matmul(&packed(b)?)?);
     }
     for_float!(a, T => strided::<T>(a, b))
+}
+
+/// A stack of matrices as candle's products take it: each dense, row by row or column by column, one after another.
+fn packed(x: &Tensor) -> Result<Tensor> {
+    let rank = x.rank();
+    let columns_first = x.transpose(rank - 2, rank - 1)?;
+    Ok(if columns_first.is_contiguous() {
+        x.clone()
+    } else {
+        x.contiguous()?
+    })
 }
 
 fn strided<T: Float>(a: &Tensor, b: &Tensor) -> Result<Tensor> {

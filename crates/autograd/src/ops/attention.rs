@@ -71,29 +71,65 @@ impl Attention {
     }
 }
 
+/// Sentences as a rectangle, each filled up to the longest.
+struct Padding {
+    longest: usize,
+    /// The token in each place of the rectangle; any token where there is none.
+    tokens: Vec<u32>,
+    /// 0 where there is a token, and so far below it where there is none that its exponential is 0.
+    mask: Vec<f32>,
+    /// The place of each token.
+    places: Vec<u32>,
+}
+
+impl Padding {
+    fn new(lengths: &[usize]) -> Self {
+        let longest = lengths.iter().copied().max().unwrap_or(0);
+        let n_places = lengths.len() * longest;
+        let (mut tokens, mut mask) = (vec![0; n_places], vec![-1e9; n_places]);
+        let mut places = Vec::new();
+        for (sentence, &length) in lengths.iter().enumerate() {
+            for place in sentence * longest..sentence * longest + length {
+                (tokens[place], mask[place]) = (places.len() as u32, 0.0);
+                places.push(place as u32);
+            }
+        }
+        Self {
+            longest,
+            tokens,
+            mask,
+            places,
+        }
+    }
+}
+
 impl Fused for Attention {
     const NAME: &'static str = "attention";
 
+    /// All sentences at once, as long as the longest: a few large products in place of some for each sentence.
     fn composed(&self, inputs: &[Value]) -> Result<Value> {
         let hidden = inputs[0].dims()[1];
         let size = hidden / self.n_heads;
-        let mut start = 0;
-        let sentences = self.lengths.iter().map(|&len| {
-            let heads = |x: &Value| {
-                x.narrow(0, start, len)?
-                    .reshape(&[len, self.n_heads, size])?
-                    .permute(&[1, 0, 2])
-            };
-            let (q, k, v) = (heads(&inputs[0])?, heads(&inputs[1])?, heads(&inputs[2])?);
-            start += len;
-            let scores = q.matmul(&k.t()?)?.affine(1.0 / (size as f64).sqrt(), 0.0)?;
-            scores
-                .softmax()?
-                .matmul(&v)?
-                .permute(&[1, 0, 2])?
-                .reshape(&[len, hidden])
-        });
-        Value::cat(&sentences.collect::<Result<Vec<_>>>()?, 0)
+        let padding = Padding::new(&self.lengths);
+        let (n, longest) = (self.lengths.len(), padding.longest);
+        let device = inputs[0].device();
+        let places = Tensor::new(&padding.tokens[..], device)?;
+        let heads = |x: &Value| {
+            x.rows(&places)?
+                .reshape(&[n, longest, self.n_heads, size])?
+                .permute(&[0, 2, 1, 3])
+        };
+        let (q, k, v) = (heads(&inputs[0])?, heads(&inputs[1])?, heads(&inputs[2])?);
+        let mask = Tensor::from_vec(padding.mask, (n, 1, 1, longest), device)?;
+        let padded = q
+            .matmul(&k.t()?)?
+            .affine(1.0 / (size as f64).sqrt(), 0.0)?
+            .add(&Value::constant(mask.to_dtype(q.dtype())?))?
+            .softmax()?
+            .matmul(&v)?
+            .permute(&[0, 2, 1, 3])?
+            .reshape(&[n * longest, hidden])?;
+        padded.rows(&Tensor::new(&padding.places[..], device)?)
     }
 
     fn forward(&self, inputs: &[&Tensor]) -> Result<(Tensor, Vec<Tensor>)> {

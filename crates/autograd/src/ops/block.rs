@@ -4,7 +4,10 @@
 
 use candle_core::{D, Tensor};
 
-use super::fused::{Fused, apply};
+use super::{
+    fused::{Fused, apply},
+    task_axis::{n_tasks, over_rows},
+};
 use crate::{
     error::{Error, Result},
     kernels::{
@@ -22,7 +25,8 @@ use crate::{
 ///
 /// # Shapes
 /// - `x`: `(batch, height, width, channels)`
-/// - `gamma`, `beta`: `(channels)`
+/// - `gamma`, `beta`: `(channels)`, or `(tasks, channels)` for pictures that lie task after task, with statistics for each
+///   task
 /// - result: `(batch, height / 2, width / 2, channels)`, or as `x` where it is not pooled
 ///
 /// # Source
@@ -32,14 +36,18 @@ use crate::{
 /// # Errors
 /// When the shapes do not fit.
 pub fn norm_relu_pool(x: &Value, gamma: &Value, beta: &Value, eps: f64) -> Result<Value> {
-    match x.dims() {
-        [_, _, _, c] if [*c] == gamma.dims() && [*c] == beta.dims() => {
-            apply(NormReluPool { eps }, &[x, gamma, beta])
+    let fits = |param: &Value, c: usize| matches!(*param.dims(), [n] | [_, n] if n == c);
+    match *x.dims() {
+        [_, _, _, c] if fits(gamma, c) && fits(beta, c) => {
+            match n_tasks("norm_relu_pool", &[(gamma, 1), (beta, 1)])? {
+                None => apply(NormReluPool { eps }, &[x, gamma, beta]),
+                Some(n_tasks) => NormReluPool { eps }.of_tasks(x, gamma, beta, n_tasks),
+            }
         }
-        dims => Err(Error::Shape {
+        _ => Err(Error::Shape {
             op: "norm_relu_pool",
             expected: "input (batch, height, width, channels), gamma and beta (channels)".into(),
-            found: format!("{dims:?}, {:?} and {:?}", gamma.dims(), beta.dims()),
+            found: format!("{:?}, {:?} and {:?}", x.dims(), gamma.dims(), beta.dims()),
         }),
     }
 }
@@ -60,21 +68,23 @@ fn shape(x: &Tensor) -> Result<Shape> {
     })
 }
 
-impl Fused for NormReluPool {
-    const NAME: &'static str = "norm_relu_pool";
-
-    fn composed(&self, inputs: &[Value]) -> Result<Value> {
-        let [x, gamma, beta] = inputs else {
-            unreachable!("a block has three inputs")
-        };
-        let axes = [0, 1, 2];
-        let centred = x.sub(&x.mean_keepdim(&axes)?)?;
+impl NormReluPool {
+    /// The block by plain operations, with statistics for each task.
+    fn of_tasks(&self, x: &Value, gamma: &Value, beta: &Value, n_tasks: usize) -> Result<Value> {
+        let axes = [1, 2, 3];
+        let shares = x.by_task(n_tasks)?;
+        let centred = shares.sub(&shares.mean_keepdim(&axes)?)?;
         let deviation = centred
             .mul(&centred)?
             .mean_keepdim(&axes)?
             .affine(1.0, self.eps)?
             .sqrt()?;
-        let active = centred.div(&deviation)?.mul(gamma)?.add(beta)?.relu()?;
+        let active = centred
+            .div(&deviation)?
+            .mul(&over_rows(gamma, 5)?)?
+            .add(&over_rows(beta, 5)?)?
+            .relu()?
+            .reshape(x.dims())?;
         let Shape { window, .. } = shape(x.tensor())?;
         if window == 1 {
             return Ok(active);
@@ -93,6 +103,17 @@ impl Fused for NormReluPool {
             .mul(&Value::constant(mask))?
             .sum_keepdim(&[4])?
             .reshape(&[batch, height, width, channels])
+    }
+}
+
+impl Fused for NormReluPool {
+    const NAME: &'static str = "norm_relu_pool";
+
+    fn composed(&self, inputs: &[Value]) -> Result<Value> {
+        let [x, gamma, beta] = inputs else {
+            unreachable!("a block has three inputs")
+        };
+        self.of_tasks(x, gamma, beta, 1)
     }
 
     fn forward(&self, inputs: &[&Tensor]) -> Result<(Tensor, Vec<Tensor>)> {

@@ -6,7 +6,10 @@
 
 use candle_core::Tensor;
 
-use super::only;
+use super::{
+    only,
+    task_axis::{n_tasks, over_rows},
+};
 use crate::{
     error::{Error, Result},
     kernels::conv::{self as kernel},
@@ -17,15 +20,18 @@ use crate::{
 ///
 /// # Shapes
 /// - `x`: `(batch, height, width, in)`
-/// - `weight`: `(kernel height, kernel width, in, out)`, both kernel sizes odd
-/// - `bias`: `(out)`
+/// - `weight`: `(kernel height, kernel width, in, out)`, both kernel sizes odd; with a leading axis `tasks` for pictures
+///   that lie task after task
+/// - `bias`: `(out)`, or `(tasks, out)`
 /// - result: `(batch, height, width, out)`
 ///
 /// # Errors
 /// When the shapes do not fit.
 pub fn conv2d(x: &Value, weight: &Value, bias: &Value) -> Result<Value> {
-    let fits = matches!((x.dims(), weight.dims(), bias.dims()), ([_, _, _, c], [kh, kw, w_in, w_out], [out])
-        if c == w_in && out == w_out && kh % 2 == 1 && kw % 2 == 1);
+    let fits = matches!((x.dims(), weight.dims(), bias.dims()), ([_, _, _, c], [.., kh, kw, w_in, w_out], [.., out])
+        if c == w_in && out == w_out && kh % 2 == 1 && kw % 2 == 1)
+        && weight.dims().len() <= 5
+        && bias.dims().len() <= 2;
     if !fits {
         return Err(Error::Shape {
             op: "conv2d",
@@ -34,6 +40,9 @@ pub fn conv2d(x: &Value, weight: &Value, bias: &Value) -> Result<Value> {
             found: format!("{:?}, {:?} and {:?}", x.dims(), weight.dims(), bias.dims()),
         });
     }
+    if let Some(n_tasks) = n_tasks("conv2d", &[(weight, 4), (bias, 1)])? {
+        return of_tasks(x, weight, bias, n_tasks);
+    }
     let tensor = kernel::forward(x.tensor(), weight.tensor(), Some(bias.tensor()))?;
     Ok(Value::from_op(tensor, &[x, weight, bias], || {
         Box::new(Conv {
@@ -41,6 +50,48 @@ pub fn conv2d(x: &Value, weight: &Value, bias: &Value) -> Result<Value> {
             weight: weight.clone(),
         })
     }))
+}
+
+/// [`conv2d`] where the weight, the bias or both are the tasks' own: one product of all patches.
+fn of_tasks(x: &Value, weight: &Value, bias: &Value, n_tasks: usize) -> Result<Value> {
+    let &[batch, height, width, _] = x.dims() else {
+        unreachable!("`conv2d` has looked at the shapes")
+    };
+    let product = match *weight.dims() {
+        [_, kh, kw, n_in, n_out] => patches(x, (kh, kw))?
+            .by_task(n_tasks)?
+            .matmul(&weight.reshape(&[n_tasks, kh * kw * n_in, n_out])?)?,
+        _ => {
+            let y = plain(x, weight)?;
+            y.reshape(&[batch * height * width, y.dims()[3]])?
+                .by_task(n_tasks)?
+        }
+    };
+    let n_out = product.dims()[2];
+    product
+        .add(&over_rows(bias, 3)?)?
+        .reshape(&[batch, height, width, n_out])
+}
+
+/// What the kernel sees at each pixel.
+///
+/// # Shapes
+/// - result: `(batch * height * width, kernel height * kernel width * in)`
+fn patches(x: &Value, (kh, kw): (usize, usize)) -> Result<Value> {
+    let &[batch, height, width, n_in] = x.dims() else {
+        unreachable!("`conv2d` has looked at the shapes")
+    };
+    let padded = x
+        .pad_zeros(1, kh / 2, kh / 2)?
+        .pad_zeros(2, kw / 2, kw / 2)?;
+    let mut taps = Vec::with_capacity(kh * kw);
+    for row in 0..kh {
+        let lines = padded.narrow(1, row, height)?;
+        for column in 0..kw {
+            taps.push(lines.narrow(2, column, width)?);
+        }
+    }
+    Value::cat(&taps, 3)?.reshape(&[batch * height * width, kh * kw * n_in])
 }
 
 /// `x * w`, with or without a bias, which only its own gradient sees.

@@ -6,7 +6,7 @@ use candle_core::Tensor;
 
 use super::only;
 use crate::{
-    error::Result,
+    error::{Error, Result},
     value::{Op, Rule, Value},
 };
 
@@ -42,6 +42,37 @@ impl Op for AddRows {
 }
 
 impl Value {
+    /// The rows of a table that `index` names, in its order.
+    ///
+    /// # Shapes
+    /// - `self`: `(rows, features)`, or `(tasks, rows, features)` for an index whose shares, task after task, are looked up
+    ///   each in its task's table
+    /// - result: `(picked, features)`
+    ///
+    /// # Errors
+    /// When an index is out of range, or there are not as many for each task.
+    pub fn lookup(&self, index: &[u32]) -> Result<Self> {
+        let &[n_tasks, n_rows, n_features] = self.dims() else {
+            return self.rows(&Tensor::new(index, self.device())?);
+        };
+        let fits = n_tasks > 0 && index.len().is_multiple_of(n_tasks);
+        if !fits || index.iter().any(|&row| row as usize >= n_rows) {
+            return Err(Error::Shape {
+                op: "lookup",
+                expected: format!("rows below {n_rows}, as many for each of {n_tasks} tasks"),
+                found: format!("{} rows", index.len()),
+            });
+        }
+        let of_task = (index.len() / n_tasks).max(1);
+        let index: Vec<u32> = index
+            .chunks(of_task)
+            .enumerate()
+            .flat_map(|(task, share)| share.iter().map(move |row| (task * n_rows) as u32 + row))
+            .collect();
+        self.reshape(&[n_tasks * n_rows, n_features])?
+            .rows(&Tensor::new(index, self.device())?)
+    }
+
     /// The rows that `index` names, in its order.
     ///
     /// # Shapes

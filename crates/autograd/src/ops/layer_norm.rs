@@ -4,7 +4,10 @@
 
 use candle_core::Tensor;
 
-use super::fused::{Fused, apply};
+use super::{
+    fused::{Fused, apply},
+    task_axis::{n_tasks, over_rows},
+};
 use crate::{
     error::{Error, Result},
     kernels::{Float, for_float, layer_norm as kernel, tensor, vectorized, with_slices},
@@ -15,7 +18,7 @@ use crate::{
 ///
 /// # Shapes
 /// - `x` and result: `(rows, features)`
-/// - `weight`, `bias`: `(features)`
+/// - `weight`, `bias`: `(features)`, or `(tasks, features)` for rows that lie task after task
 ///
 /// # Source
 /// Ba, Kiros and Hinton 2016, "Layer normalization", equations 3 and 4.
@@ -23,16 +26,36 @@ use crate::{
 /// # Errors
 /// When the shapes do not fit.
 pub fn layer_norm(x: &Value, weight: &Value, bias: &Value, eps: f64) -> Result<Value> {
-    match x.dims() {
-        [_, n] if [*n] == weight.dims() && [*n] == bias.dims() => {
-            apply(LayerNorm { eps }, &[x, weight, bias])
+    let fits = |param: &Value, n: usize| matches!(*param.dims(), [m] | [_, m] if m == n);
+    match *x.dims() {
+        [_, n] if fits(weight, n) && fits(bias, n) => {
+            match n_tasks("layer_norm", &[(weight, 1), (bias, 1)])? {
+                None => apply(LayerNorm { eps }, &[x, weight, bias]),
+                Some(n_tasks) => of_tasks(x, weight, bias, (eps, n_tasks)),
+            }
         }
-        dims => Err(Error::Shape {
+        _ => Err(Error::Shape {
             op: "layer_norm",
             expected: "input (rows, features), weight and bias (features)".into(),
-            found: format!("{dims:?}, {:?} and {:?}", weight.dims(), bias.dims()),
+            found: format!("{:?}, {:?} and {:?}", x.dims(), weight.dims(), bias.dims()),
         }),
     }
+}
+
+/// [`layer_norm`] where the weight, the bias or both are the tasks' own.
+fn of_tasks(
+    x: &Value,
+    weight: &Value,
+    bias: &Value,
+    (eps, n_tasks): (f64, usize),
+) -> Result<Value> {
+    let one = Tensor::ones(x.dims()[1], x.dtype(), x.device())?;
+    let (zero, one) = (Value::constant(one.zeros_like()?), Value::constant(one));
+    apply(LayerNorm { eps }, &[x, &one, &zero])?
+        .by_task(n_tasks)?
+        .mul(&over_rows(weight, 3)?)?
+        .add(&over_rows(bias, 3)?)?
+        .reshape(x.dims())
 }
 
 #[derive(Clone)]

@@ -2,7 +2,10 @@
 //!
 //! Not here: where its weights come from.
 
-use super::only;
+use super::{
+    only,
+    task_axis::{n_tasks, over_rows},
+};
 use crate::{
     error::{Error, Result},
     kernels::{self, for_float, on_host, with_slices},
@@ -33,21 +36,26 @@ impl Op for Linear {
 ///
 /// # Shapes
 /// - `x`: `(rows, in)`
-/// - `weight`: `(out, in)`
-/// - `bias`: `(out)`
+/// - `weight`: `(out, in)`, or `(tasks, out, in)` for rows that lie task after task
+/// - `bias`: `(out)`, or `(tasks, out)`
 /// - result: `(rows, out)`
 ///
 /// # Errors
 /// When the shapes do not fit.
 pub fn linear(x: &Value, weight: &Value, bias: &Value) -> Result<Value> {
     let fits = matches!((x.dims(), weight.dims(), bias.dims()),
-        ([_, n_in], [n_out, w_in], [b_out]) if n_in == w_in && n_out == b_out);
+        ([_, n_in], [.., n_out, w_in], [.., b_out]) if n_in == w_in && n_out == b_out)
+        && weight.dims().len() <= 3
+        && bias.dims().len() <= 2;
     if !fits {
         return Err(Error::Shape {
             op: "linear",
             expected: "input (rows, in), weight (out, in) and bias (out)".into(),
             found: format!("{:?}, {:?} and {:?}", x.dims(), weight.dims(), bias.dims()),
         });
+    }
+    if let Some(n_tasks) = n_tasks("linear", &[(weight, 2), (bias, 1)])? {
+        return of_tasks(x, weight, bias, n_tasks);
     }
     let (rows, n_in, n_out) = (x.dims()[0], x.dims()[1], bias.dims()[0]);
     let tensor = if on_host(x.tensor()) {
@@ -68,4 +76,17 @@ pub fn linear(x: &Value, weight: &Value, bias: &Value) -> Result<Value> {
             weight: weight.clone(),
         })
     }))
+}
+
+/// [`linear`] where the weight, the bias or both are the tasks' own.
+fn of_tasks(x: &Value, weight: &Value, bias: &Value, n_tasks: usize) -> Result<Value> {
+    let product = if weight.dims().len() == 3 {
+        x.by_task(n_tasks)?.matmul(&weight.t()?)?
+    } else {
+        x.matmul(&weight.t()?)?.by_task(n_tasks)?
+    };
+    let n_out = product.dims()[2];
+    product
+        .add(&over_rows(bias, 3)?)?
+        .reshape(&[x.dims()[0], n_out])
 }

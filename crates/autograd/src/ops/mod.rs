@@ -2,7 +2,8 @@
 //!
 //! A rule is written with operations, so a gradient can be differentiated again. The hot ones are fused: their
 //! forward pass, gradient and gradient's gradient run on kernels while the numbers are on a CPU in `f32` or `f64`
-//! and no further derivative is asked for, and are compositions otherwise. Deliberately not here: models.
+//! and no further derivative is asked for, and are compositions otherwise. Those with parameters also work on many tasks
+//! at once, each with its own (`task_axis`). Deliberately not here: models.
 
 mod arith;
 mod attention;
@@ -17,6 +18,7 @@ mod matmul;
 mod reduce;
 mod shape;
 mod softmax;
+mod task_axis;
 mod unary;
 mod vector;
 
@@ -25,7 +27,7 @@ pub use block::norm_relu_pool;
 pub use conv::conv2d;
 pub use layer_norm::layer_norm;
 pub use linear::linear;
-pub use loss::{IGNORE_INDEX, cross_entropy};
+pub use loss::{IGNORE_INDEX, cross_entropy, cross_entropy_by_task};
 pub(crate) use vector::add_all;
 pub use vector::{AdamStep, add_scaled, all_finite, dot, scale, sum_in_order, sum_of_squares};
 

@@ -134,6 +134,89 @@ fn convolution_of_odd_sizes() {
     });
 }
 
+/// The value of some operation on tasks side by side, and on each alone.
+fn check_tasks(
+    (rows, params): (&[usize], &[&[usize]]),
+    own: &[bool],
+    f: impl Fn(&[Value]) -> Result<Value>,
+) {
+    const TASKS: usize = 3;
+    let mut shapes = vec![[&[TASKS * rows[0]], &rows[1..]].concat()];
+    for (param, &own) in params.iter().zip(own) {
+        let leading: &[usize] = if own { &[TASKS] } else { &[] };
+        shapes.push([leading, param].concat());
+    }
+    let shapes: Vec<&[usize]> = shapes.iter().map(Vec::as_slice).collect();
+    check(&shapes, &f);
+
+    let inputs: Vec<Tensor> = shapes
+        .iter()
+        .enumerate()
+        .map(|(salt, shape)| numbers(shape, salt))
+        .collect();
+    let constants =
+        |inputs: &[Tensor]| -> Vec<Value> { inputs.iter().cloned().map(Value::constant).collect() };
+    let together = f(&constants(&inputs)).unwrap();
+    let alone: Vec<Tensor> = (0..TASKS)
+        .map(|task| {
+            let mut of_task = vec![inputs[0].narrow(0, task * rows[0], rows[0]).unwrap()];
+            for (param, &own) in inputs[1..].iter().zip(own) {
+                of_task.push(if own {
+                    param.get(task).unwrap()
+                } else {
+                    param.clone()
+                });
+            }
+            f(&constants(&of_task)).unwrap().into_tensor()
+        })
+        .collect();
+    let alone = Tensor::cat(&alone, 0).unwrap();
+    let difference = (together.tensor() - alone).unwrap().abs().unwrap();
+    let largest: f64 = difference.max_all().unwrap().to_scalar().unwrap();
+    assert!(largest < 1e-12, "off by {largest:e}");
+}
+
+#[test]
+fn tasks_side_by_side_are_each_alone() {
+    for own in [[true, true], [true, false], [false, true]] {
+        check_tasks((&[4, 3], &[&[2, 3], &[2]]), &own, |x| {
+            ops::linear(&x[0], &x[1], &x[2])
+        });
+        check_tasks((&[2, 5], &[&[5], &[5]]), &own, |x| {
+            ops::layer_norm(&x[0], &x[1], &x[2], 1e-5)
+        });
+        check_tasks((&[2, 3, 4, 2], &[&[3, 1, 2, 3], &[3]]), &own, |x| {
+            ops::conv2d(&x[0], &x[1], &x[2])
+        });
+        check_tasks((&[2, 4, 5, 2], &[&[2], &[2]]), &own, |x| {
+            // Some channels must be cut off by the relu.
+            ops::norm_relu_pool(&x[0], &x[1], &x[2].affine(1.0, -0.7)?, 1e-5)
+        });
+    }
+    check(&[&[2, 3, 4]], |x| x[0].lookup(&[2, 0, 0, 1, 1, 2]));
+    check(&[&[6, 2]], |x| {
+        ops::cross_entropy_by_task(&x[0], &[0, 1, -100, 1, 1, 0], 2)
+    });
+}
+
+#[test]
+fn tasks_that_do_not_share_rows_evenly_are_refused() {
+    let value = |shape: &[usize]| Value::constant(numbers(shape, 0));
+    let error = |result: Result<Value>| result.unwrap_err().to_string();
+    let rows = value(&[5, 3]);
+    let uneven = error(ops::linear(&rows, &value(&[2, 4, 3]), &value(&[4])));
+    assert!(
+        uneven.contains("as many rows for each of 2 tasks"),
+        "{uneven}"
+    );
+    let others = error(ops::linear(&rows, &value(&[5, 4, 3]), &value(&[3, 4])));
+    assert!(others.contains("parameters of 5 tasks"), "{others}");
+    let beyond = error(value(&[2, 3, 4]).lookup(&[0, 3]));
+    assert!(beyond.contains("rows below 3"), "{beyond}");
+    let loss = error(ops::cross_entropy_by_task(&rows, &[0; 5], 2));
+    assert!(loss.contains("each of 2 tasks"), "{loss}");
+}
+
 #[test]
 fn third_order_is_exact() {
     use metashot_autograd::{Order, grad};
