@@ -10,7 +10,8 @@ use anyhow::Result;
 use candle_core::D;
 use metashot_autograd::{Params, Value, ops::cross_entropy};
 use metashot_meta::{
-    Event, InnerLoop, LossError, OuterLoop, Surroundings, TrainState, Workers, train, unprepared,
+    Event, InnerLoop, LossError, OuterLoop, Surroundings, TrainState, Workers, meta_gradient,
+    train, unprepared,
 };
 use metashot_models::TokenBatch;
 use serde_json::json;
@@ -64,11 +65,7 @@ where
         )
     };
     let surroundings = Surroundings {
-        // Without inner steps nothing is adapted to.
-        prepare: |_: &(Part, f64), params: &Params<Value>| unprepared(params),
-        support: loss,
-        query: loss,
-        tasks: |step| -> Result<Vec<(Part, f64)>, LossError> {
+        gradient: |step, params: &Params| {
             let parts = parts(examples(step));
             let tokens: usize = parts.iter().map(|part| part.batch.n_tokens()).sum();
             n_tokens.set(n_tokens.get() + tokens);
@@ -79,7 +76,18 @@ where
                 let weight = scale * part.targets.len() as f64;
                 (part, weight)
             };
-            Ok(parts.into_iter().map(weigh).collect())
+            let parts: Vec<(Part, f64)> = parts.into_iter().map(weigh).collect();
+            // Without inner steps nothing is adapted to.
+            let settings = (&InnerLoop::none(), &outer.train);
+            meta_gradient(
+                params,
+                &parts,
+                |_, params| unprepared(params),
+                loss,
+                loss,
+                settings,
+                workers,
+            )
         },
         validate: |params: &Params| -> Result<f64, LossError> { Ok(validate(params)?) },
         observe: |event: Event<'_>| -> Result<(), LossError> {
@@ -108,12 +116,7 @@ where
             Ok(())
         },
     };
-    Ok(train(
-        state,
-        (&InnerLoop::none(), outer),
-        workers,
-        surroundings,
-    )?)
+    Ok(train(state, outer, workers, surroundings)?)
 }
 
 /// The mean loss over the answers of examples.

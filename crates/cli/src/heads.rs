@@ -79,18 +79,46 @@ pub(crate) fn zero_head(
     ]))
 }
 
-/// A head that starts from prototypes: from the means of the rows that stand for each label.
+/// A head that starts from prototypes: from the means of the rows that stand for each label, task after task.
+///
+/// # Shapes
+/// - `{head}.weight` of the result: `(labels, features)`, with a leading axis if there is more than one task
 ///
 /// # Errors
 /// As [`metashot_meta::class_means`].
 pub(crate) fn prototypes_head(
     head: &str,
     embedded: &Value,
-    rows: &[Vec<usize>],
+    (rows, n_tasks): (&[Vec<usize>], usize),
     scale: f64,
 ) -> metashot_meta::Result<Params<Value>> {
-    let parts = prototype_head(&class_means(embedded, rows)?, scale)?;
+    let means = class_means(embedded, rows)?;
+    let means = if n_tasks > 1 {
+        means.by_task(n_tasks)?
+    } else {
+        means
+    };
+    let parts = prototype_head(&means, scale)?;
     Ok(head_names(head).into_iter().zip(parts).collect())
+}
+
+/// What `of_task` makes of the targets of each task, with the rows counted through all tasks.
+pub(crate) fn rows_of_tasks(
+    targets: &[i64],
+    n_tasks: usize,
+    of_task: impl Fn(&[i64]) -> Vec<Vec<usize>>,
+) -> Vec<Vec<usize>> {
+    let n_rows = (targets.len() / n_tasks).max(1);
+    let tasks = targets.chunks(n_rows).enumerate();
+    tasks
+        .flat_map(|(task, targets)| {
+            let mut labels = of_task(targets);
+            for row in labels.iter_mut().flatten() {
+                *row += task * n_rows;
+            }
+            labels
+        })
+        .collect()
 }
 
 /// The rows of each class.

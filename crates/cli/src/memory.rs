@@ -11,7 +11,7 @@ use crate::{
     cases::{Case, Half, Split},
     learners::{HeadStart, episode_seed, loss},
     progress::say,
-    recipe::{MemoryUse, Recipe},
+    recipe::{DeviceKind, MemoryUse, Recipe},
 };
 
 /// What an inner loop of training keeps of its steps. The estimate is that of the first task, and is printed.
@@ -35,6 +35,12 @@ pub(crate) fn choose<C: Case>(
     if inner.order == Order::First || inner.steps < 2 {
         return Ok(Memory::Flat);
     }
+    if recipe.device != DeviceKind::Cpu {
+        say(
+            "the steps' graphs are built again, as a GPU does not say what is free (`--memory fast` keeps them)",
+        );
+        return Ok(Memory::Flat);
+    }
     let seed = episode_seed(recipe.seed, Split::Train);
     let task = case.task(Split::Train, seed, 0, frozen)?;
     let head = HeadStart::of(recipe);
@@ -46,7 +52,12 @@ pub(crate) fn choose<C: Case>(
         train,
     )
     .context("the graph of the first task's first inner step could not be built")?;
-    let (tasks, free) = (recipe.outer.tasks_per_step.min(n_threads), free_bytes());
+    let at_once = if recipe.are_tasks_batched() {
+        recipe.outer.tasks_per_step
+    } else {
+        n_threads
+    };
+    let (tasks, free) = (recipe.outer.tasks_per_step.min(at_once), free_bytes());
     let all = step as f64 * inner.steps as f64 * tasks as f64;
     let memory = if all <= free / 2.0 {
         Memory::Fast

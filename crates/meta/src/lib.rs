@@ -2,15 +2,15 @@
 //!
 //! A task is seen only as two differentiable losses, one on its support set and one on its query set, so any model
 //! and any data will do. [`task_gradient`] is the heart: the query loss after a few steps of gradient descent, and
-//! its exact gradient with respect to the start. [`meta_gradient`] averages it over tasks that run side by side, and
-//! [`train`] turns it into a learned start.
+//! its exact gradient with respect to the start. [`meta_gradient`] averages it over tasks that run side by side,
+//! [`batched_meta_gradient`] over tasks that run as one, and [`train`] turns either into a learned start.
 //!
 //! ```
 //! use candle_core::{Device, Tensor};
 //! use metashot_autograd::{Order, Params, Patterns, Value};
 //! use metashot_meta::{
-//!     AdamW, Event, InnerLoop, LossError, Memory, OuterLoop, Schedule, Surroundings, TrainState, Workers, train,
-//!     unprepared,
+//!     AdamW, Event, InnerLoop, LossError, Memory, OuterLoop, Schedule, Surroundings, TrainState, Workers,
+//!     meta_gradient, train, unprepared,
 //! };
 //!
 //! // A task is a target between 2 and 4; the only weight is to come near it in one short step.
@@ -18,7 +18,7 @@
 //!     let d = p.get("w")?.affine(1.0, -target)?;
 //!     d.mul(&d)
 //! };
-//! let targets = |step| Ok([0, 3, 6].map(|i| 2.0 + ((step + i) % 9) as f64 / 4.0).to_vec());
+//! let targets = |step| [0, 3, 6].map(|i| 2.0 + ((step + i) % 9) as f64 / 4.0);
 //! let mut start = Params::new();
 //! start.insert("w", Tensor::new(0f64, &Device::Cpu)?);
 //!
@@ -32,16 +32,17 @@
 //!     validate_every: 50,
 //!     patience: None,
 //! };
+//! let workers = Workers::new(2)?;
 //! let surroundings = Surroundings {
-//!     prepare: |_: &f64, p: &Params<Value>| unprepared(p),
-//!     support: distance,
-//!     query: distance,
-//!     tasks: targets,
+//!     gradient: |step, p: &Params| {
+//!         let settings = (&inner, &outer.train);
+//!         meta_gradient(p, &targets(step), |_, p| unprepared(p), distance, distance, settings, &workers)
+//!     },
 //!     validate: |p: &Params| Ok(-(p.get("w")?.to_scalar::<f64>()? - 3.0).abs()),
 //!     observe: |_: Event<'_>| Ok(()),
 //! };
 //! let state = TrainState::new(start, &outer)?;
-//! let state = train(state, (&inner, &outer), &Workers::new(2)?, surroundings)?;
+//! let state = train(state, &outer, &workers, surroundings)?;
 //! // The best place to start from is in the middle.
 //! assert!((state.best.get("w")?.to_scalar::<f64>()? - 3.0).abs() < 0.2);
 //! # Ok::<(), LossError>(())
@@ -49,6 +50,7 @@
 //!
 //! Deliberately not here: text, pictures, files, printing.
 
+mod batched;
 mod error;
 mod inner_loop;
 mod meta_step;
@@ -58,6 +60,7 @@ mod prototypes;
 mod train;
 mod workers;
 
+pub use batched::batched_meta_gradient;
 pub use error::{Error, LossError, Result};
 pub use inner_loop::{
     Adapted, InnerLoop, Memory, Prepared, TaskGradient, adapt, adapt_by, step_graph_bytes,

@@ -85,8 +85,8 @@ pub fn class_means(embeddings: &Value, rows: &[Vec<usize>]) -> Result<Value> {
 /// A head that starts there and is adapted makes `ProtoMAML`; one that stays there is a prototypical network.
 ///
 /// # Shapes
-/// - `prototypes`: `(n_classes, features)`
-/// - weight: `(n_classes, features)`; bias: `(n_classes)`
+/// - `prototypes`: `(n_classes, features)`, or with a leading axis of tasks
+/// - weight: as `prototypes`; bias: `(n_classes)`, or `(tasks, n_classes)`
 ///
 /// ```
 /// use candle_core::{Device, Tensor};
@@ -107,13 +107,12 @@ pub fn class_means(embeddings: &Value, rows: &[Vec<usize>]) -> Result<Value> {
 /// inverse temperature, is ours.
 ///
 /// # Errors
-/// When the prototypes are no matrix.
+/// When the tensor operation fails.
 pub fn prototype_head(prototypes: &Value, scale: f64) -> Result<[Value; 2]> {
     let weight = prototypes.affine(2.0 * scale, 0.0)?;
-    let squares = prototypes.mul(prototypes)?.sum_keepdim(&[1])?;
-    let bias = squares
-        .affine(-scale, 0.0)?
-        .reshape(&[prototypes.dims()[0]])?;
+    let classes = &prototypes.dims()[..prototypes.dims().len().saturating_sub(1)];
+    let squares = prototypes.mul(prototypes)?.sum_keepdim(&[classes.len()])?;
+    let bias = squares.affine(-scale, 0.0)?.reshape(classes)?;
     Ok([weight, bias])
 }
 

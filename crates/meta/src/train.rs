@@ -1,14 +1,13 @@
-//! The outer loop: sample tasks, take a meta-gradient, clip it, update the start; validate and keep the best.
+//! The outer loop: take a meta-gradient, clip it, update the start; validate and keep the best.
 //!
 //! The state between two steps is a value. Whoever saves it and comes back later goes on with the same bits. Not
-//! here: files and printing; an observer is told what happens.
+//! here: tasks, and how they get to a meta-gradient; files and printing, as an observer is told what happens.
 
-use metashot_autograd::{Params, Patterns, Value};
+use metashot_autograd::{Params, Patterns};
 
 use crate::{
     error::{Error, LossError, Result},
-    inner_loop::{InnerLoop, Prepared},
-    meta_step::meta_gradient,
+    meta_step::MetaGradient,
     optimizer::{AdamW, AdamWState, Schedule, clip_norm},
     workers::Workers,
 };
@@ -110,15 +109,9 @@ pub enum Event<'a> {
 }
 
 /// What the outer loop needs of its surroundings.
-pub struct Surroundings<P, S, Q, T, V, O> {
-    /// What is computed once for a task.
-    pub prepare: P,
-    /// The loss that a task is adapted to.
-    pub support: S,
-    /// The loss that the start is trained on.
-    pub query: Q,
-    /// The tasks of a step: a function of the step alone, so that a resumed run sees the same.
-    pub tasks: T,
+pub struct Surroundings<G, V, O> {
+    /// The meta-gradient of a step: a function of its number and the start alone, so that a resumed run takes the same.
+    pub gradient: G,
     /// The score of a start, higher is better.
     pub validate: V,
     /// Is told what happens; an error from it stops training.
@@ -127,34 +120,25 @@ pub struct Surroundings<P, S, Q, T, V, O> {
 
 /// Runs the outer loop from `state` to the end of the schedule, or until patience has run out.
 ///
-/// With [`InnerLoop::none`] nothing is adapted to, and this is ordinary training: the meta-loss is the mean of the query
-/// losses.
+/// With meta-gradients of [`InnerLoop::none`](crate::InnerLoop::none) nothing is adapted to, and this is ordinary
+/// training: the meta-loss is the mean of the query losses.
 ///
 /// # Errors
 /// [`Error::Step`] with what failed, or what an observer failed with.
-pub fn train<Task, P, S, Q, T, V, O, E>(
+pub fn train<G, V, O>(
     mut state: TrainState,
-    (inner, outer): (&InnerLoop, &OuterLoop),
+    outer: &OuterLoop,
     workers: &Workers,
-    surroundings: Surroundings<P, S, Q, T, V, O>,
+    surroundings: Surroundings<G, V, O>,
 ) -> Result<TrainState>
 where
-    Task: Sync,
-    P: Fn(&Task, &Params<Value>) -> Result<Prepared, E> + Sync,
-    S: Fn(&Task, &Params<Value>) -> Result<Value, E> + Sync,
-    Q: Fn(&Task, &Params<Value>) -> Result<Value, E> + Sync,
-    T: Fn(u64) -> Result<Vec<Task>, LossError>,
+    G: Fn(u64, &Params) -> Result<MetaGradient>,
     V: Fn(&Params) -> Result<f64, LossError>,
     O: FnMut(Event<'_>) -> Result<(), LossError>,
-    E: Into<LossError>,
 {
-    inner.validate()?;
     outer.validate()?;
     let Surroundings {
-        prepare,
-        support,
-        query,
-        tasks,
+        gradient,
         validate,
         mut observe,
     } = surroundings;
@@ -170,18 +154,7 @@ where
             step,
             source: Box::new(source),
         };
-        let batch = tasks(step).map_err(Error::Caller).map_err(at_step)?;
-        let meta = meta_gradient(
-            &state.params,
-            &batch,
-            &prepare,
-            &support,
-            &query,
-            (inner, &outer.train),
-            workers,
-        )
-        .map_err(at_step)?;
-        drop(batch);
+        let meta = gradient(step, &state.params).map_err(at_step)?;
         let clip = || clip_norm(meta.gradient, outer.clip_norm);
         let (gradient, grad_norm) = workers.install(clip).map_err(at_step)?;
         let lr = outer.schedule.at(step);

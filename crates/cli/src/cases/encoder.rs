@@ -17,11 +17,19 @@ use metashot_models::{Bert, Result, TokenBatch};
 
 use super::Half;
 
-/// The tokens of an episode's two halves.
+/// The tokens of an episode's two halves, or of some episodes' as a batch.
 pub(super) struct Halves {
-    support: TokenBatch,
-    query: TokenBatch,
+    support: Tokens,
+    query: Tokens,
+    n_tasks: usize,
     input: Input,
+}
+
+/// The tokens of one half.
+struct Tokens {
+    batch: TokenBatch,
+    /// The first sequence of each episode.
+    first: Vec<usize>,
 }
 
 /// What the first layer to compute reads.
@@ -37,28 +45,49 @@ enum Input {
 }
 
 impl Halves {
+    /// The support and the query halves of some episodes.
     pub(super) fn new(
         bert: &Bert,
-        mut support: TokenBatch,
-        mut query: TokenBatch,
+        [support, query]: [&[TokenBatch]; 2],
         frozen: Option<&FrozenLayers>,
         device: &Device,
     ) -> Result<Self> {
+        let n_tasks = support.len();
+        let [mut support, mut query] = [support, query].map(|half| {
+            let (batch, first) = TokenBatch::task_after_task(half);
+            Tokens { batch, first }
+        });
         let input = if let Some(frozen) = frozen {
             Input::Hidden {
                 layer: frozen.layer,
-                support: frozen.hidden(bert, &support)?,
-                query: frozen.hidden(bert, &query)?,
+                support: frozen.hidden(bert, &support.batch)?,
+                query: frozen.hidden(bert, &query.batch)?,
             }
         } else {
-            let words = TokenBatch::renumber(&mut [&mut support, &mut query]);
+            let words = TokenBatch::renumber(&mut [&mut support.batch, &mut query.batch]);
             Input::Words(Tensor::new(words, device)?)
         };
         Ok(Self {
             support,
             query,
+            n_tasks,
             input,
         })
+    }
+
+    /// How many episodes they are of.
+    pub(super) fn n_tasks(&self) -> usize {
+        self.n_tasks
+    }
+
+    /// The first sequence of each episode in one half.
+    pub(super) fn first_sequences(&self, half: Half) -> &[usize] {
+        &self.half(half).first
+    }
+
+    /// How many tokens each episode has in one half, with those that fill it up.
+    pub(super) fn n_tokens(&self, half: Half) -> usize {
+        self.half(half).batch.n_tokens() / self.n_tasks
     }
 
     /// What a task computes once: the rows of the word table that it reads, and the support set's hidden states below
@@ -72,6 +101,12 @@ impl Halves {
         let mut prepared = Prepared::default();
         if let Input::Words(words) = &self.input {
             let words = params.get(Bert::WORDS)?.rows(words)?;
+            let each = self.n_tasks > 1 && adapt.matches(Bert::WORDS);
+            let words = if each {
+                words.for_each_task(self.n_tasks)?
+            } else {
+                words
+            };
             prepared.start.insert(Bert::WORDS, words);
         }
         if let Some(layer) = bert.first_adapting_layer(adapt) {
@@ -79,7 +114,7 @@ impl Halves {
             let (from, input) = self.input(bert, Half::Support, &params)?;
             // What is frozen may reach higher than what adapts.
             if from < layer {
-                let lengths = &self.support.lengths;
+                let lengths = &self.support.batch.lengths;
                 let hidden = bert.layers(&params, &input, lengths, from..layer)?;
                 prepared.fixed.insert(support_input(layer), hidden);
             }
@@ -110,10 +145,10 @@ impl Halves {
 
     /// How many tokens each sequence of a half has.
     pub(super) fn lengths(&self, half: Half) -> &[usize] {
-        &self.batch(half).lengths
+        &self.half(half).batch.lengths
     }
 
-    fn batch(&self, half: Half) -> &TokenBatch {
+    fn half(&self, half: Half) -> &Tokens {
         match half {
             Half::Support => &self.support,
             Half::Query => &self.query,
@@ -124,7 +159,7 @@ impl Halves {
         Ok(match (&self.input, half) {
             (Input::Hidden { layer, support, .. }, Half::Support) => (*layer, support.clone()),
             (Input::Hidden { layer, query, .. }, Half::Query) => (*layer, query.clone()),
-            (Input::Words(_), half) => (0, bert.embed(params, self.batch(half))?),
+            (Input::Words(_), half) => (0, bert.embed(params, &self.half(half).batch)?),
         })
     }
 }
@@ -263,7 +298,7 @@ mod tests {
         let support = TokenBatch::from_sequences([vec![1, 7, 9, 2], vec![1, 8, 2]]);
         // A sentence of the support set, and one that stands twice.
         let query = TokenBatch::from_sequences([vec![1, 8, 2], vec![1, 5, 2], vec![1, 5, 2]]);
-        let halves = Halves::new(bert, support, query, frozen, &Device::Cpu).unwrap();
+        let halves = Halves::new(bert, [&[support], &[query]], frozen, &Device::Cpu).unwrap();
         let params = params.constants();
         let prepared = halves.prepare(bert, &params, adapt).unwrap();
         let params = params.overlaid(&prepared.start).overlaid(&prepared.fixed);

@@ -8,6 +8,8 @@ mod ner;
 mod pictures;
 mod sentences;
 
+use std::ops::Range;
+
 use anyhow::Result;
 use candle_core::Tensor;
 use metashot_autograd::{Params, Patterns, Value};
@@ -64,7 +66,7 @@ pub struct TestEpisodes {
 
 /// What learning needs to know of a case.
 pub trait Case: Sync {
-    /// The tensors of one episode.
+    /// The tensors of one episode, or of some as a batch: the rows of one after those of another, as many of each.
     type Task: Send + Sync;
 
     /// What is the same in all episodes, and computed once.
@@ -99,7 +101,25 @@ pub trait Case: Sync {
         seed: u64,
         index: u64,
         frozen: Option<&Self::Frozen>,
+    ) -> Result<Self::Task> {
+        self.batch(split, seed, index..index + 1, frozen)
+    }
+
+    /// The tasks of some episodes as one. They must have as many labels as those that are trained on; several cannot be
+    /// scored.
+    ///
+    /// # Errors
+    /// As [`Case::task`].
+    fn batch(
+        &self,
+        split: Split,
+        seed: u64,
+        episodes: Range<u64>,
+        frozen: Option<&Self::Frozen>,
     ) -> Result<Self::Task>;
+
+    /// How many episodes a task is made of.
+    fn n_tasks(&self, task: &Self::Task) -> usize;
 
     /// The start before any meta-training, with a head.
     ///
@@ -123,7 +143,8 @@ pub trait Case: Sync {
         None
     }
 
-    /// What a task computes once, ahead of an inner loop in which `adapt` adapts.
+    /// What a task computes once, ahead of an inner loop in which `adapt` adapts; what adapts has an axis of tasks if it
+    /// is made of several.
     ///
     /// # Errors
     /// When the model does not fit its input.
@@ -151,11 +172,11 @@ pub trait Case: Sync {
         params: &Params<Value>,
     ) -> metashot_models::Result<Value>;
 
-    /// The label of each row.
+    /// The label of each row; [`IGNORE_INDEX`](metashot_autograd::ops::IGNORE_INDEX) for one that only fills up.
     fn targets<'a>(&self, task: &'a Self::Task, half: Half) -> &'a [i64];
 
     /// For each label the support rows that stand for it: those that have it or, where there are none, the nearest thing
-    /// to that.
+    /// to that. The labels of one episode come after those of another.
     fn rows(&self, task: &Self::Task, labels: Labels) -> Vec<Vec<usize>>;
 
     /// A learned head as one for the labels of a task that has others; `None` where it fits as it is.

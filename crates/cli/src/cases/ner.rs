@@ -4,9 +4,11 @@
 
 mod part;
 
+use std::ops::Range;
+
 use anyhow::{Context, Result, ensure};
 use candle_core::{DType, Device, Tensor};
-use metashot_autograd::{Params, Patterns, Value};
+use metashot_autograd::{Params, Patterns, Value, ops::IGNORE_INDEX};
 use metashot_data::text::{
     FrozenEpisodes, LabelScheme, LabelSet, NerShape, Span, Tokenizer, Transitions,
 };
@@ -20,7 +22,7 @@ use super::{
     encoder::{FrozenLayers, Halves},
 };
 use crate::{
-    heads::{refit_head, rows_by_label},
+    heads::{refit_head, rows_by_label, rows_of_tasks},
     learners::episode_seed,
     ner_data::{NerSplits, read_splits},
     recipe::{Episodes, Ner, Paths},
@@ -54,12 +56,12 @@ struct FromFile {
     shape: String,
 }
 
-/// The tensors of one episode.
+/// The tensors of one episode, or of some as a batch.
 pub struct NerTask {
     tokens: Halves,
     support: Words,
     query: Words,
-    /// The labels of the scheme for the episode's types, by their names.
+    /// The labels of the scheme for the episode's types, by their names; those of the first of a batch.
     labels: LabelSet,
 }
 
@@ -68,7 +70,7 @@ struct Words {
     /// The label of each.
     targets: Vec<i64>,
     /// The token that each begins with.
-    tokens: Tensor,
+    tokens: Vec<u32>,
     /// For each sentence how many words it has and its entities.
     gold: Vec<(usize, Vec<Span>)>,
 }
@@ -158,7 +160,7 @@ impl NerCase {
     }
 
     /// The tokens and the words of some sentences, with their entities.
-    fn words(&self, sentences: Vec<(&Reading, Vec<Span>)>) -> Result<(TokenBatch, Words)> {
+    fn words(&self, sentences: Vec<(&Reading, Vec<Span>)>) -> (TokenBatch, Words) {
         let (mut targets, mut tokens, mut gold) = (Vec::new(), Vec::new(), Vec::new());
         let mut first_token = 0;
         let sequences = sentences.iter().flat_map(|(read, _)| &read.sequences);
@@ -171,17 +173,36 @@ impl NerCase {
             targets.extend(labels.iter().map(|&label| label as i64));
             gold.push((n_words, spans));
         }
-        let tokens = Tensor::new(tokens, &self.device)?;
         let words = Words {
             targets,
             tokens,
             gold,
         };
-        Ok((batch, words))
+        (batch, words)
     }
 }
 
 impl Words {
+    /// The words of some episodes with so many tokens each, filled up to as many words as the longest has.
+    fn task_after_task(tasks: Vec<Self>, n_tokens: usize) -> Self {
+        let longest = tasks.iter().map(|words| words.targets.len()).max();
+        let (mut targets, mut tokens, mut gold) = (Vec::new(), Vec::new(), Vec::new());
+        for (task, words) in tasks.into_iter().enumerate() {
+            let first = (task * n_tokens) as u32;
+            targets.extend(words.targets);
+            tokens.extend(words.tokens.iter().map(|token| first + token));
+            gold.extend(words.gold);
+            let n_rows = (task + 1) * longest.unwrap_or(0);
+            targets.resize(n_rows, IGNORE_INDEX);
+            tokens.resize(n_rows, first);
+        }
+        Self {
+            targets,
+            tokens,
+            gold,
+        }
+    }
+
     /// Scores the entities that `find` makes of the rows of each sentence.
     ///
     /// # Shapes
@@ -248,24 +269,43 @@ impl Case for NerCase {
         })
     }
 
-    fn task(
+    fn batch(
         &self,
         split: Split,
         seed: u64,
-        index: u64,
+        episodes: Range<u64>,
         frozen: Option<&FrozenLayers>,
     ) -> Result<NerTask> {
-        let Picked { types, halves } = self.part(split).episode(seed, index)?;
-        let [support, query] = halves;
-        let (support_tokens, support) = self.words(support)?;
-        let (query_tokens, query) = self.words(query)?;
+        let mut labels = None;
+        let mut tokens: [Vec<TokenBatch>; 2] = Default::default();
+        let mut words: [Vec<Words>; 2] = Default::default();
+        for index in episodes {
+            let Picked { types, halves } = self.part(split).episode(seed, index)?;
+            labels.get_or_insert_with(|| LabelSet::new(self.scheme, &types));
+            for (half, sentences) in halves.into_iter().enumerate() {
+                let (batch, of_half) = self.words(sentences);
+                tokens[half].push(batch);
+                words[half].push(of_half);
+            }
+        }
         let bert = &self.model.bert;
+        let tokens = Halves::new(
+            bert,
+            tokens.each_ref().map(Vec::as_slice),
+            frozen,
+            &self.device,
+        )?;
+        let [support, query] = words;
         Ok(NerTask {
-            tokens: Halves::new(bert, support_tokens, query_tokens, frozen, &self.device)?,
-            support,
-            query,
-            labels: LabelSet::new(self.scheme, &types),
+            support: Words::task_after_task(support, tokens.n_tokens(Half::Support)),
+            query: Words::task_after_task(query, tokens.n_tokens(Half::Query)),
+            tokens,
+            labels: labels.context("a batch of no episodes")?,
         })
+    }
+
+    fn n_tasks(&self, task: &NerTask) -> usize {
+        task.tokens.n_tasks()
     }
 
     fn init(&self, rng: &mut ChaCha8Rng) -> Result<Params> {
@@ -300,7 +340,7 @@ impl Case for NerCase {
         params: &Params<Value>,
     ) -> metashot_models::Result<Value> {
         let hidden = task.tokens.hidden(&self.model.bert, half, params)?;
-        Ok(hidden.rows(&task.half(half).tokens)?)
+        Ok(hidden.lookup(&task.half(half).tokens)?)
     }
 
     fn targets<'a>(&self, task: &'a NerTask, half: Half) -> &'a [i64] {
@@ -308,15 +348,18 @@ impl Case for NerCase {
     }
 
     fn rows(&self, task: &NerTask, labels: Labels) -> Vec<Vec<usize>> {
+        let targets = &task.support.targets;
         match labels {
-            Labels::Learned => rows_by_label(&task.support.targets, &task.labels),
+            Labels::Learned => rows_of_tasks(targets, task.tokens.n_tasks(), |targets| {
+                rows_by_label(targets, &task.labels)
+            }),
             Labels::Classes => {
                 let io = task.classes();
                 let class = |&label: &i64| {
                     let kind = task.labels.roles[label as usize].kind();
                     kind.map_or(0, |kind| kind as i64 + 1)
                 };
-                let targets: Vec<i64> = task.support.targets.iter().map(class).collect();
+                let targets: Vec<i64> = targets.iter().map(class).collect();
                 rows_by_label(&targets, &io)
             }
         }

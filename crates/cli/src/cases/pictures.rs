@@ -2,9 +2,11 @@
 //!
 //! Deliberately not here: decoding and sampling, which `metashot-data` does.
 
+use std::ops::Range;
+
 use anyhow::{Context, Result};
 use candle_core::{D, DType, Device, Tensor};
-use metashot_autograd::{Params, Value};
+use metashot_autograd::{Params, Patterns, Value};
 use metashot_data::{
     ClassSampler, ClassShape, ClassSplit, disjoint,
     image::{
@@ -12,12 +14,13 @@ use metashot_data::{
         rotated_name,
     },
 };
+use metashot_meta::{Prepared, unprepared};
 use metashot_models::Conv4;
 use rand_chacha::ChaCha8Rng;
 
 use super::{Case, Half, Labels, Split};
 use crate::{
-    heads::rows_by_class,
+    heads::{rows_by_class, rows_of_tasks},
     recipe::{Episodes, Paths, Pictures},
     score::Score,
 };
@@ -37,11 +40,12 @@ struct Part {
     sampler: ClassSampler,
 }
 
-/// The tensors of one episode.
+/// The tensors of one episode, or of some as a batch.
 pub struct PictureTask {
     support: Labelled,
     query: Labelled,
     n_way: usize,
+    n_tasks: usize,
 }
 
 /// Pictures `(n, height, width, channels)` and their labels.
@@ -175,11 +179,11 @@ impl Case for PictureCase {
         )
     }
 
-    fn task(
+    fn batch(
         &self,
         split: Split,
         seed: u64,
-        index: u64,
+        episodes: Range<u64>,
         _frozen: Option<&()>,
     ) -> Result<PictureTask> {
         let part = match split {
@@ -187,12 +191,41 @@ impl Case for PictureCase {
             Split::Validation => &self.validation,
             Split::Test => &self.test,
         };
-        let episode = part.sampler.episode(seed, index);
+        let episodes: Vec<_> = episodes
+            .map(|index| part.sampler.episode(seed, index))
+            .collect();
+        let [support, query]: [Vec<_>; 2] = [
+            episodes.iter().flat_map(|e| &e.support).copied().collect(),
+            episodes.iter().flat_map(|e| &e.query).copied().collect(),
+        ];
         Ok(PictureTask {
-            support: self.labelled(&part.set, &episode.support)?,
-            query: self.labelled(&part.set, &episode.query)?,
-            n_way: episode.classes.len(),
+            support: self.labelled(&part.set, &support)?,
+            query: self.labelled(&part.set, &query)?,
+            n_way: episodes.first().map_or(0, |episode| episode.classes.len()),
+            n_tasks: episodes.len(),
         })
+    }
+
+    fn n_tasks(&self, task: &PictureTask) -> usize {
+        task.n_tasks
+    }
+
+    /// The statistics of a normalisation are those of one task, so each needs one of its own, whether or not it adapts.
+    fn prepare(
+        &self,
+        task: &PictureTask,
+        params: &Params<Value>,
+        _adapt: &Patterns,
+    ) -> metashot_models::Result<Prepared> {
+        if task.n_tasks == 1 {
+            return unprepared(params);
+        }
+        let mut prepared = Prepared::default();
+        for (name, value) in params.iter().filter(|(name, _)| name.contains(".norm.")) {
+            let value = value.for_each_task(task.n_tasks)?;
+            prepared.start.insert(name, value);
+        }
+        Ok(prepared)
     }
 
     fn init(&self, rng: &mut ChaCha8Rng) -> Result<Params> {
@@ -214,7 +247,9 @@ impl Case for PictureCase {
     }
 
     fn rows(&self, task: &PictureTask, _labels: Labels) -> Vec<Vec<usize>> {
-        rows_by_class(&task.support.labels, task.n_way)
+        rows_of_tasks(&task.support.labels, task.n_tasks, |labels| {
+            rows_by_class(labels, task.n_way)
+        })
     }
 
     fn score(&self, task: &PictureTask, logits: &Tensor, _labels: Labels) -> Result<Score> {

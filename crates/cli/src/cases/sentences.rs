@@ -2,7 +2,7 @@
 //!
 //! Deliberately not here: reading and sampling, which `metashot-data` does, and the encoder.
 
-use std::path::Path;
+use std::{ops::Range, path::Path};
 
 use anyhow::{Context, Result, ensure};
 use candle_core::{D, DType, Device, Tensor};
@@ -23,7 +23,7 @@ use super::{
     encoder::{FrozenLayers, Halves},
 };
 use crate::{
-    heads::rows_by_class,
+    heads::{rows_by_class, rows_of_tasks},
     recipe::{Episodes, Paths, PoolingKind, Sentences},
     score::Score,
     tagger::check_vocabulary,
@@ -49,7 +49,7 @@ struct Part {
     sampler: ClassSampler,
 }
 
-/// The tensors of one episode.
+/// The tensors of one episode, or of some as a batch.
 pub struct SentenceTask {
     texts: Halves,
     support_labels: Vec<i64>,
@@ -194,11 +194,11 @@ impl Case for SentenceCase {
         )
     }
 
-    fn task(
+    fn batch(
         &self,
         split: Split,
         seed: u64,
-        index: u64,
+        episodes: Range<u64>,
         frozen: Option<&FrozenLayers>,
     ) -> Result<SentenceTask> {
         let part = match split {
@@ -206,16 +206,28 @@ impl Case for SentenceCase {
             Split::Validation => &self.validation,
             Split::Test => &self.test,
         };
-        let episode = part.sampler.episode(seed, index);
-        let [support, query] = [&episode.support, &episode.query].map(|half| part.batch(half));
-        let labels =
-            |half: &[(usize, usize)]| half.iter().map(|&(_, label)| label as i64).collect();
+        let episodes: Vec<_> = episodes
+            .map(|index| part.sampler.episode(seed, index))
+            .collect();
+        let [support, query]: [Vec<TokenBatch>; 2] = [
+            episodes.iter().map(|e| part.batch(&e.support)).collect(),
+            episodes.iter().map(|e| part.batch(&e.query)).collect(),
+        ];
+        let label = |&(_, label): &(usize, usize)| label as i64;
         Ok(SentenceTask {
-            texts: Halves::new(&self.model.bert, support, query, frozen, &self.device)?,
-            support_labels: labels(&episode.support),
-            query_labels: labels(&episode.query),
-            n_way: episode.classes.len(),
+            texts: Halves::new(&self.model.bert, [&support, &query], frozen, &self.device)?,
+            support_labels: episodes
+                .iter()
+                .flat_map(|e| &e.support)
+                .map(label)
+                .collect(),
+            query_labels: episodes.iter().flat_map(|e| &e.query).map(label).collect(),
+            n_way: episodes.first().map_or(0, |episode| episode.classes.len()),
         })
+    }
+
+    fn n_tasks(&self, task: &SentenceTask) -> usize {
+        task.texts.n_tasks()
     }
 
     fn init(&self, rng: &mut ChaCha8Rng) -> Result<Params> {
@@ -247,7 +259,18 @@ impl Case for SentenceCase {
         params: &Params<Value>,
     ) -> metashot_models::Result<Value> {
         let hidden = task.texts.hidden(&self.model.bert, half, params)?;
-        self.model.pool(&hidden, task.texts.lengths(half))
+        let pooled = self.model.pool(&hidden, task.texts.lengths(half))?;
+        let first = task.texts.first_sequences(half);
+        if first.len() == 1 {
+            return Ok(pooled);
+        }
+        // Behind an episode's texts stand those that fill it up.
+        let of_each = self.targets(task, half).len() / first.len();
+        let texts: Vec<u32> = first
+            .iter()
+            .flat_map(|&first| first as u32..(first + of_each) as u32)
+            .collect();
+        Ok(pooled.lookup(&texts)?)
     }
 
     fn targets<'a>(&self, task: &'a SentenceTask, half: Half) -> &'a [i64] {
@@ -258,7 +281,9 @@ impl Case for SentenceCase {
     }
 
     fn rows(&self, task: &SentenceTask, _labels: Labels) -> Vec<Vec<usize>> {
-        rows_by_class(&task.support_labels, task.n_way)
+        rows_of_tasks(&task.support_labels, task.texts.n_tasks(), |labels| {
+            rows_by_class(labels, task.n_way)
+        })
     }
 
     fn score(&self, task: &SentenceTask, logits: &Tensor, _labels: Labels) -> Result<Score> {

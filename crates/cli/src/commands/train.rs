@@ -7,7 +7,8 @@ use std::path::PathBuf;
 use anyhow::{Context, Result};
 use metashot_autograd::{Params, Patterns, Value};
 use metashot_meta::{
-    AdamW, Event, LossError, OuterLoop, Schedule, Surroundings, TrainState, Workers, train,
+    AdamW, Event, LossError, OuterLoop, Schedule, Surroundings, TrainState, Workers,
+    batched_meta_gradient, meta_gradient, train,
 };
 use rand_chacha::{ChaCha8Rng, rand_core::SeedableRng};
 use serde_json::json;
@@ -183,16 +184,31 @@ fn meta_train<C: Case>(
     let validation = Episodes::validation(recipe);
     let first = state.step;
     let started = std::time::Instant::now();
+    let prepare =
+        |task: &C::Task, params: &Params<Value>| head.prepare(case, task, params, &inner.adapt);
+    let support = |task: &C::Task, params: &Params<Value>| loss(case, task, Half::Support, params);
+    let query = |task: &C::Task, params: &Params<Value>| loss(case, task, Half::Query, params);
+    let settings = (&inner, &outer.train);
+    let batched = recipe.are_tasks_batched();
     let surroundings = Surroundings {
-        prepare: |task: &C::Task, params: &Params<Value>| {
-            head.prepare(case, task, params, &inner.adapt)
-        },
-        support: |task: &C::Task, params: &Params<Value>| loss(case, task, Half::Support, params),
-        query: |task: &C::Task, params: &Params<Value>| loss(case, task, Half::Query, params),
-        tasks: |step: u64| -> Result<Vec<C::Task>, LossError> {
-            Ok(workers.map(n_tasks, |task| {
-                case.task(Split::Train, seed, step * n_tasks + task, frozen)
-            })?)
+        gradient: |step: u64, params: &Params| {
+            let episodes = step * n_tasks..(step + 1) * n_tasks;
+            if batched {
+                let tasks = case
+                    .batch(Split::Train, seed, episodes, frozen)
+                    .map_err(caller)?;
+                return batched_meta_gradient(
+                    params,
+                    n_tasks as usize,
+                    |p| prepare(&tasks, p),
+                    |p| support(&tasks, p),
+                    |p| query(&tasks, p),
+                    settings,
+                );
+            }
+            let draw = |task| case.task(Split::Train, seed, episodes.start + task, frozen);
+            let tasks = workers.map(n_tasks, draw).map_err(caller)?;
+            meta_gradient(params, &tasks, prepare, support, query, settings, workers)
         },
         validate: |params: &Params| -> Result<f64, LossError> {
             let start = (params, frozen);
@@ -230,5 +246,9 @@ fn meta_train<C: Case>(
             Ok(())
         },
     };
-    Ok(train(state, (&inner, outer), workers, surroundings)?)
+    Ok(train(state, outer, workers, surroundings)?)
+}
+
+fn caller(error: anyhow::Error) -> metashot_meta::Error {
+    metashot_meta::Error::Caller(error.into())
 }

@@ -9,7 +9,7 @@ use anyhow::{Context, Result, ensure};
 use candle_core::Tensor;
 use metashot_autograd::{
     Order, Params, Patterns, Value,
-    ops::{all_finite, cross_entropy, linear},
+    ops::{all_finite, cross_entropy_by_task, linear},
 };
 use metashot_meta::{InnerLoop, Memory, Prepared, Workers, nearest_neighbor_logits};
 
@@ -93,7 +93,8 @@ impl HeadStart {
             Self::Prototypes(scale) => {
                 let params = params.overlaid(&prepared.start).overlaid(&prepared.fixed);
                 let support = case.embed(task, Half::Support, &params)?;
-                prototypes_head(C::HEAD, &support, &case.rows(task, Labels::Learned), scale)?
+                let rows = case.rows(task, Labels::Learned);
+                prototypes_head(C::HEAD, &support, (&rows, case.n_tasks(task)), scale)?
             }
         };
         prepared.start = prepared.start.overlaid(&head);
@@ -108,7 +109,7 @@ fn logits<C: Case>(case: &C, task: &C::Task, half: Half, params: &Params<Value>)
     Ok(linear(&embedded, params.get(&weight)?, params.get(&bias)?)?)
 }
 
-/// The loss on one half of a task, with what was prepared for it among the parameters.
+/// The loss on one half of a task, with what was prepared for it among the parameters; of a batch the sum of its tasks'.
 ///
 /// # Errors
 /// When the model does not fit its input.
@@ -119,7 +120,8 @@ pub(crate) fn loss<C: Case>(
     params: &Params<Value>,
 ) -> Result<Value> {
     let logits = logits(case, task, half, params)?;
-    Ok(cross_entropy(&logits, case.targets(task, half))?)
+    let (targets, n_tasks) = (case.targets(task, half), case.n_tasks(task));
+    Ok(cross_entropy_by_task(&logits, targets, n_tasks)?)
 }
 
 impl Learner {

@@ -344,6 +344,19 @@ pub enum MemoryUse {
     Fast,
 }
 
+/// How the tasks of one update are worked on; the numbers are the same but for rounding.
+#[derive(Default, Clone, Copy, Debug, PartialEq, Eq, Deserialize, Serialize, clap::ValueEnum)]
+#[serde(rename_all = "lowercase")]
+pub enum TasksRun {
+    /// `threads` on a processor, `batch` on a GPU.
+    #[default]
+    Auto,
+    /// Side by side, each whole on one thread.
+    Threads,
+    /// As one: every operation works on all of them, which keeps a GPU busy and takes memory for all at once.
+    Batch,
+}
+
 /// How the start is learned.
 #[derive(Clone, Debug, Deserialize, Serialize)]
 #[serde(deny_unknown_fields)]
@@ -352,6 +365,9 @@ pub struct Outer {
     pub steps: usize,
     /// Tasks whose losses are averaged for one update.
     pub tasks_per_step: usize,
+    /// How they are worked on.
+    #[serde(default)]
+    pub tasks: TasksRun,
     /// The learning rate of `AdamW` after the warm-up.
     pub lr: f64,
     /// Updates over which it rises from zero; from there it falls to `lr_floor` at the last one.
@@ -443,6 +459,15 @@ fn all_learners() -> Vec<LearnerKind> {
 }
 
 impl Recipe {
+    /// Whether the tasks of an update are worked on as one.
+    pub(crate) fn are_tasks_batched(&self) -> bool {
+        match self.outer.tasks {
+            TasksRun::Auto => self.device != DeviceKind::Cpu,
+            TasksRun::Threads => false,
+            TasksRun::Batch => true,
+        }
+    }
+
     /// Resolves a recipe from TOML text and what overrides it.
     ///
     /// # Errors

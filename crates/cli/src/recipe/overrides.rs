@@ -6,7 +6,7 @@ use anyhow::{Context, Result, bail};
 use clap::Args;
 use toml::{Table, Value};
 
-use super::{DeviceKind, Head, MemoryUse, MetaOrder};
+use super::{DeviceKind, Head, MemoryUse, MetaOrder, TasksRun};
 
 /// Flags that change one setting of a recipe each.
 #[derive(Args, Clone, Debug, Default)]
@@ -66,6 +66,9 @@ pub struct Overrides {
     /// Tasks of one update
     #[arg(long)]
     pub tasks_per_step: Option<usize>,
+    /// How the tasks of one update are worked on
+    #[arg(long, value_enum)]
+    pub tasks: Option<TasksRun>,
     /// Learning rate of the updates
     #[arg(long)]
     pub outer_lr: Option<f64>,
@@ -125,6 +128,7 @@ impl Overrides {
             ),
             ("outer.steps", count(self.outer_steps)),
             ("outer.tasks_per_step", count(self.tasks_per_step)),
+            ("outer.tasks", self.tasks.map(Value::try_from).transpose()?),
             ("outer.lr", self.outer_lr.map(Value::Float)),
             ("outer.warmup_steps", count(self.warmup_steps)),
             (

@@ -227,7 +227,8 @@ impl Support {
             if let SourceHead::Prototypes(scale) = source.head {
                 let hidden = hidden(&params.overlaid(&prepared.fixed))?;
                 let rows = rows_by_label(&targets, &self.labels);
-                prepared.start = prototypes_head(TokenClassifier::HEAD, &hidden, &rows, scale)?;
+                prepared.start =
+                    prototypes_head(TokenClassifier::HEAD, &hidden, (&rows, 1), scale)?;
             }
             Ok(prepared)
         };

@@ -205,36 +205,11 @@ fn a_loss_that_diverges_names_step_and_task() {
     }
 }
 
-/// Four small classes, and one file replaced.
+/// Six small classes, and one file replaced.
 fn with_pictures(file: &str, content: &[u8], args: &[&str], expected: &[&str]) {
     let dir = Dir::new();
-    let picture = |shade: u8| {
-        let mut bytes = std::io::Cursor::new(Vec::new());
-        image::GrayImage::from_pixel(8, 8, image::Luma([shade]))
-            .write_to(&mut bytes, image::ImageFormat::Png)
-            .unwrap();
-        bytes.into_inner()
-    };
-    for class in 0..6 {
-        for drawing in 0..3 {
-            dir.file(
-                &format!("classes/c{class}/{drawing}.png"),
-                picture(class * 40 + drawing),
-            );
-        }
-    }
+    let recipe = dir.pictures();
     dir.file(file, content);
-    let recipe = dir.file(
-        "pictures.toml",
-        "[pictures]\ndata = [\"classes\"]\nvalidation_classes = 2\ntest_classes = 2\nsize = 8\nchannels = 1\n\
-         invert = false\nfilters = 4\n\
-         [episodes]\nn_way = 2\nk_shot = 1\nn_query = 1\ntest_n_query = 1\n\
-         [inner]\nsteps = 1\ntest_steps = 1\nlr = 0.1\nadapt = [\"*\"]\norder = \"exact\"\n\
-         [outer]\nsteps = 2\ntasks_per_step = 1\nlr = 1e-3\nwarmup_steps = 0\nlr_floor = 1.0\nweight_decay = 0.0\n\
-         clip_norm = 0.0\ntrain = [\"*\"]\n\
-         [evaluation]\nevery = 1\nvalidation_episodes = 2\ntest_episodes = 2\nfinetune_lr = [0.1]\n\
-         finetune_steps = [1]\n",
-    );
     let output = dir.run(
         &[
             &["train", "--threads=1", "--out=run", "--recipe", &recipe],

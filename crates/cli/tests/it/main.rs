@@ -14,4 +14,5 @@ mod predict;
 mod pretrain;
 mod real_data;
 mod runs;
+mod tasks;
 mod tool;

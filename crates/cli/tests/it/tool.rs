@@ -54,6 +54,36 @@ impl Dir {
         self.command(args).output().unwrap()
     }
 
+    /// Six small classes of pictures in folders; returns the path of a recipe for them.
+    pub(crate) fn pictures(&self) -> String {
+        let picture = |shade: u8| {
+            let mut bytes = std::io::Cursor::new(Vec::new());
+            image::GrayImage::from_pixel(8, 8, image::Luma([shade]))
+                .write_to(&mut bytes, image::ImageFormat::Png)
+                .unwrap();
+            bytes.into_inner()
+        };
+        for class in 0..6 {
+            for drawing in 0..3 {
+                self.file(
+                    &format!("classes/c{class}/{drawing}.png"),
+                    picture(class * 40 + drawing),
+                );
+            }
+        }
+        self.file(
+            "pictures.toml",
+            "[pictures]\ndata = [\"classes\"]\nvalidation_classes = 2\ntest_classes = 2\nsize = 8\nchannels = 1\n\
+             invert = false\nfilters = 4\n\
+             [episodes]\nn_way = 2\nk_shot = 1\nn_query = 1\ntest_n_query = 1\n\
+             [inner]\nsteps = 1\ntest_steps = 1\nlr = 0.1\nadapt = [\"*\"]\norder = \"exact\"\n\
+             [outer]\nsteps = 2\ntasks_per_step = 1\nlr = 1e-3\nwarmup_steps = 0\nlr_floor = 1.0\nweight_decay = 0.0\n\
+             clip_norm = 0.0\ntrain = [\"*\"]\n\
+             [evaluation]\nevery = 1\nvalidation_episodes = 2\ntest_episodes = 2\nfinetune_lr = [0.1]\n\
+             finetune_steps = [1]\n",
+        )
+    }
+
     /// `train` with the embedded recipe made as small as it can be, and more arguments.
     pub(crate) fn train(&self, args: &[&str]) -> Output {
         self.run(&[&TINY, args].concat())

@@ -8,10 +8,14 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use candle_core::{DType, Device, Tensor};
+use candle_core::{
+    DType, Device, Tensor,
+    utils::{cuda_is_available, metal_is_available},
+};
 use metashot_autograd::{Order, Params, Patterns, Result as GradResult, Value, ops};
 use metashot_meta::{
-    InnerLoop, LossError, Memory, Workers, adapt, meta_gradient, task_gradient, unprepared,
+    InnerLoop, LossError, Memory, Workers, adapt, batched_meta_gradient, meta_gradient,
+    task_gradient, unprepared,
 };
 use metashot_models::{BertConfig, Conv4, TokenBatch, TokenClassifier, conv4};
 
@@ -36,7 +40,7 @@ enum Model {
 const BERT_HEADS: usize = 4;
 
 impl Case {
-    fn read(path: &Path, dtype: DType) -> Self {
+    fn read(path: &Path, dtype: DType, device: &Device) -> Self {
         let stem = path.file_stem().unwrap().to_str().unwrap();
         let (model, _) = stem
             .rsplit_once('_')
@@ -50,7 +54,7 @@ impl Case {
                 path.display()
             ),
         };
-        let tensors = candle_core::safetensors::load(path, &Device::Cpu).unwrap();
+        let tensors = candle_core::safetensors::load(path, device).unwrap();
         Self {
             tensors,
             model,
@@ -109,6 +113,55 @@ impl Case {
         }
     }
 
+    /// The sum of all tasks' losses, the tasks side by side in one batch.
+    fn loss_of_all(&self, half: &str) -> Loss {
+        let n_tasks = self.n_tasks();
+        let names = |what: &str| -> Vec<String> {
+            (0..n_tasks)
+                .map(|task| format!("task{task}.{half}.{what}"))
+                .collect()
+        };
+        let cat = |what: &str| {
+            let parts: Vec<&Tensor> = names(what).iter().map(|name| self.get(name)).collect();
+            Tensor::cat(&parts, 0).unwrap()
+        };
+        match self.model {
+            Model::SinusoidMlp => {
+                let [x, y] =
+                    ["input", "target"].map(|what| cat(what).to_dtype(self.dtype).unwrap());
+                Box::new(move |p| {
+                    Ok(mean_squared_error(&mlp(p, &x)?, &y)?.affine(n_tasks as f64, 0.0)?)
+                })
+            }
+            Model::Conv4 => {
+                let (model, x) = self.conv4(&cat("input"));
+                let y: Vec<i64> = cat("target").to_vec1().unwrap();
+                Box::new(move |p| {
+                    let logits = model.forward(p, &Value::constant(x.clone()))?;
+                    Ok(ops::cross_entropy_by_task(&logits, &y, n_tasks)?)
+                })
+            }
+            Model::Bert => {
+                let tasks: Vec<_> = (0..n_tasks).map(|task| self.tokens(task, half)).collect();
+                let batches: Vec<TokenBatch> =
+                    tasks.iter().map(|(batch, _)| batch.clone()).collect();
+                let (batch, _) = TokenBatch::task_after_task(&batches);
+                let n_rows = batch.n_tokens() / n_tasks;
+                let mut targets = Vec::new();
+                for (_, of_task) in tasks {
+                    let n_filled = n_rows - of_task.len();
+                    targets.extend(of_task);
+                    targets.extend(vec![ops::IGNORE_INDEX; n_filled]);
+                }
+                let model = self.bert();
+                Box::new(move |p| {
+                    let logits = model.forward(p, &batch)?;
+                    Ok(ops::cross_entropy_by_task(&logits, &targets, n_tasks)?)
+                })
+            }
+        }
+    }
+
     fn loss(&self, task: usize, half: &str) -> Loss {
         let prefix = format!("task{task}.{half}.");
         let target = self.get(&format!("{prefix}target"));
@@ -122,20 +175,8 @@ impl Case {
                 Box::new(move |p| Ok(mean_squared_error(&mlp(p, &x)?, &y)?))
             }
             Model::Conv4 => {
-                let x = self
-                    .get(&format!("{prefix}input"))
-                    .to_dtype(self.dtype)
-                    .unwrap();
-                let x = x.permute((0, 2, 3, 1)).unwrap().contiguous().unwrap();
+                let (model, x) = self.conv4(self.get(&format!("{prefix}input")));
                 let y: Vec<i64> = target.to_vec1().unwrap();
-                let shape = self.get("param.block1.conv.weight").dims();
-                let model = Conv4 {
-                    in_channels: x.dims()[3],
-                    filters: shape[0],
-                    height: x.dims()[1],
-                    width: x.dims()[2],
-                    n_classes: self.get("param.head.weight").dims()[0],
-                };
                 Box::new(move |p| {
                     Ok(ops::cross_entropy(
                         &model.forward(p, &Value::constant(x.clone()))?,
@@ -144,26 +185,43 @@ impl Case {
                 })
             }
             Model::Bert => {
-                let ids = self.get(&format!("{prefix}input_ids"));
-                let flat = |tensor: &Tensor| -> Vec<i64> {
-                    tensor.flatten_all().unwrap().to_vec1().unwrap()
-                };
-                let unsigned = |numbers: Vec<i64>| -> Vec<u32> {
-                    numbers.into_iter().map(|x| x as u32).collect()
-                };
-                let mask = unsigned(flat(self.get(&format!("{prefix}attention_mask"))));
-                let batch =
-                    TokenBatch::from_padded(&unsigned(flat(ids)), &mask, ids.dims2().unwrap())
-                        .unwrap();
-                let targets: Vec<i64> = flat(target)
-                    .into_iter()
-                    .zip(mask)
-                    .filter_map(|(y, kept)| (kept == 1).then_some(y))
-                    .collect();
+                let (batch, targets) = self.tokens(task, half);
                 let model = self.bert();
                 Box::new(move |p| Ok(ops::cross_entropy(&model.forward(p, &batch)?, &targets)?))
             }
         }
+    }
+
+    /// The model, and pictures as it reads them.
+    fn conv4(&self, x: &Tensor) -> (Conv4, Tensor) {
+        let x = x.to_dtype(self.dtype).unwrap();
+        let x = x.permute((0, 2, 3, 1)).unwrap().contiguous().unwrap();
+        let shape = self.get("param.block1.conv.weight").dims();
+        let model = Conv4 {
+            in_channels: x.dims()[3],
+            filters: shape[0],
+            height: x.dims()[1],
+            width: x.dims()[2],
+            n_classes: self.get("param.head.weight").dims()[0],
+        };
+        (model, x)
+    }
+
+    /// The tokens of one half of a task and the target of each.
+    fn tokens(&self, task: usize, half: &str) -> (TokenBatch, Vec<i64>) {
+        let get = |what: &str| self.get(&format!("task{task}.{half}.{what}"));
+        let flat = |what: &str| -> Vec<i64> { get(what).flatten_all().unwrap().to_vec1().unwrap() };
+        let unsigned =
+            |numbers: Vec<i64>| -> Vec<u32> { numbers.into_iter().map(|x| x as u32).collect() };
+        let (ids, mask) = (
+            unsigned(flat("input_ids")),
+            unsigned(flat("attention_mask")),
+        );
+        let dims = get("input_ids").dims2().unwrap();
+        let batch = TokenBatch::from_padded(&ids, &mask, dims).unwrap();
+        let targets = flat("target").into_iter().zip(mask);
+        let targets = targets.filter_map(|(y, kept)| (kept == 1).then_some(y));
+        (batch, targets.collect())
     }
 
     fn bert(&self) -> TokenClassifier {
@@ -247,8 +305,8 @@ fn assert_near(found: f64, reference: f64, tolerance: f64, what: &str) {
     );
 }
 
-fn check(path: &Path, dtype: DType, tolerance: f64) {
-    let case = Case::read(path, dtype);
+fn check(path: &Path, (dtype, device): (DType, &Device), tolerance: f64) {
+    let case = Case::read(path, dtype, device);
     let slow = case.params("param.");
     let n_tasks = case.n_tasks();
     assert!(n_tasks > 0, "{}: no tasks", path.display());
@@ -305,14 +363,19 @@ fn check(path: &Path, dtype: DType, tolerance: f64) {
             &workers,
         )
         .unwrap();
-        let what = format!("{name} {dtype:?} {reference}");
-        assert_near(meta.loss, case.numbers("meta_loss")[0], tolerance, &what);
-        assert_close(
-            &meta.gradient,
-            &case.params(&format!("grad.{reference}.")),
-            tolerance,
-            &what,
-        );
+        let (support, query) = (case.loss_of_all("support"), case.loss_of_all("query"));
+        let batched =
+            batched_meta_gradient(&slow, n_tasks, unprepared, support, query, settings).unwrap();
+        for (meta, way) in [(meta, "side by side"), (batched, "batched")] {
+            let what = format!("{name} {dtype:?} {reference}, {way}");
+            assert_near(meta.loss, case.numbers("meta_loss")[0], tolerance, &what);
+            assert_close(
+                &meta.gradient,
+                &case.params(&format!("grad.{reference}.")),
+                tolerance,
+                &what,
+            );
+        }
     }
 }
 
@@ -335,13 +398,29 @@ fn cases() -> Vec<PathBuf> {
 #[test]
 fn double_precision_meets_the_references() {
     for path in cases() {
-        check(&path, DType::F64, 1e-9);
+        check(&path, (DType::F64, &Device::Cpu), 1e-9);
     }
 }
 
 #[test]
 fn single_precision_meets_the_references() {
     for path in cases() {
-        check(&path, DType::F32, 1e-4);
+        check(&path, (DType::F32, &Device::Cpu), 1e-4);
+    }
+}
+
+/// With `--features metashot/cuda` or `metashot/metal`, on a machine that has such a device.
+#[test]
+fn a_gpu_meets_the_references() {
+    let device = if cuda_is_available() {
+        Device::new_cuda(0).unwrap()
+    } else if metal_is_available() {
+        Device::new_metal(0).unwrap()
+    } else {
+        eprintln!("skipped: this build has no GPU");
+        return;
+    };
+    for path in cases() {
+        check(&path, (DType::F32, &device), 1e-3);
     }
 }

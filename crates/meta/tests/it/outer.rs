@@ -4,8 +4,8 @@ use std::cell::Cell;
 
 use metashot_autograd::{Order, Params, Patterns, Value, grad_params};
 use metashot_meta::{
-    AdamW, Error, Event, InnerLoop, LossError, Memory, OuterLoop, Schedule, Surroundings,
-    TrainState, Workers, meta_gradient, train, unprepared,
+    AdamW, Error, Event, InnerLoop, LossError, Memory, MetaGradient, OuterLoop, Schedule,
+    Surroundings, TrainState, Workers, meta_gradient, train, unprepared,
 };
 
 use crate::sinusoid::{Wave, start};
@@ -42,24 +42,28 @@ fn waves(seed: u64, first: u64, count: u64) -> Vec<Wave> {
         .collect()
 }
 
-/// The mean query loss after adapting, over waves that training does not see.
-fn held_out(params: &Params, workers: &Workers) -> f64 {
-    let tasks = waves(99, 0, 50);
-    let (support, query) = (
-        |t: &Wave, p: &Params<Value>| t.support(p),
-        |t: &Wave, p: &Params<Value>| t.query(p),
-    );
+/// The meta-gradient over some waves.
+fn gradient(
+    params: &Params,
+    tasks: &[Wave],
+    inner: &InnerLoop,
+    workers: &Workers,
+) -> metashot_meta::Result<MetaGradient> {
     meta_gradient(
         params,
-        &tasks,
+        tasks,
         |_, p| unprepared(p),
-        support,
-        query,
-        (&inner(), &Patterns::all()),
+        |t: &Wave, p: &Params<Value>| t.support(p),
+        |t: &Wave, p: &Params<Value>| t.query(p),
+        (inner, &Patterns::all()),
         workers,
     )
-    .unwrap()
-    .loss
+}
+
+/// The mean query loss after adapting, over waves that training does not see.
+fn held_out(params: &Params, workers: &Workers) -> f64 {
+    let meta = gradient(params, &waves(99, 0, 50), &inner(), workers);
+    meta.unwrap().loss
 }
 
 /// Trains from a state; returns the end and the state at every validation.
@@ -67,10 +71,7 @@ fn run(state: TrainState, outer: &OuterLoop, threads: usize) -> (TrainState, Vec
     let workers = Workers::new(threads).unwrap();
     let mut seen = Vec::new();
     let surroundings = Surroundings {
-        prepare: |_: &Wave, p: &Params<Value>| unprepared(p),
-        support: |t: &Wave, p: &Params<Value>| t.support(p),
-        query: |t: &Wave, p: &Params<Value>| t.query(p),
-        tasks: |step| Ok(waves(7, step * 5, 5)),
+        gradient: |step, p: &Params| gradient(p, &waves(7, step * 5, 5), &inner(), &workers),
         validate: |params: &Params| Ok(-held_out(params, &workers)),
         observe: |event: Event<'_>| -> Result<(), LossError> {
             if let Event::Validation { state, .. } = event {
@@ -79,7 +80,7 @@ fn run(state: TrainState, outer: &OuterLoop, threads: usize) -> (TrainState, Vec
             Ok(())
         },
     };
-    let end = train(state, (&inner(), outer), &workers, surroundings).unwrap();
+    let end = train(state, outer, &workers, surroundings).unwrap();
     (end, seen)
 }
 
@@ -170,10 +171,7 @@ fn training_stops_when_patience_runs_out_and_stays_stopped() {
     let run = |state: TrainState| {
         let n_validations = Cell::new(0);
         let surroundings = Surroundings {
-            prepare: |_: &Wave, p: &Params<Value>| unprepared(p),
-            support: |t: &Wave, p: &Params<Value>| t.support(p),
-            query: |t: &Wave, p: &Params<Value>| t.query(p),
-            tasks: |step| Ok(waves(7, step, 1)),
+            gradient: |step, p: &Params| gradient(p, &waves(7, step, 1), &inner(), &workers),
             // Better, worse, best, and never again.
             validate: |_: &Params| {
                 n_validations.set(n_validations.get() + 1);
@@ -183,7 +181,7 @@ fn training_stops_when_patience_runs_out_and_stays_stopped() {
             },
             observe: |_: Event<'_>| Ok(()),
         };
-        train(state, (&inner(), &outer), &workers, surroundings).unwrap()
+        train(state, &outer, &workers, surroundings).unwrap()
     };
     let end = run(TrainState::new(start(1, 16), &outer).unwrap());
     assert_eq!((end.step, end.stale), (25, 2));
@@ -210,21 +208,18 @@ fn meta_training_learns_a_start_that_adapts() {
 fn failures_name_step_and_task() {
     let outer = outer(5);
     let workers = Workers::new(2).unwrap();
-    let surroundings = Surroundings {
-        prepare: |_: &Wave, p: &Params<Value>| unprepared(p),
-        support: |t: &Wave, p: &Params<Value>| t.support(p),
-        query: |t: &Wave, p: &Params<Value>| t.query(p),
-        tasks: |step| Ok(waves(7, step * 5, 5)),
-        validate: |_: &Params| Ok(0.0),
-        observe: |_: Event<'_>| -> Result<(), LossError> { Ok(()) },
-    };
     let inner = InnerLoop {
         lr: 1e200,
         steps: 5,
         ..inner()
     };
+    let surroundings = Surroundings {
+        gradient: |step, p: &Params| gradient(p, &waves(7, step * 5, 5), &inner, &workers),
+        validate: |_: &Params| Ok(0.0),
+        observe: |_: Event<'_>| -> Result<(), LossError> { Ok(()) },
+    };
     let state = TrainState::new(start(1, 16), &outer).unwrap();
-    let error = train(state, (&inner, &outer), &workers, surroundings).unwrap_err();
+    let error = train(state, &outer, &workers, surroundings).unwrap_err();
     let chain = causes(&error);
     assert_eq!(chain[0], "meta-training failed at step 0");
     assert_eq!(chain[1], "task 0 failed");
@@ -285,16 +280,13 @@ fn the_failing_task_is_named_at_any_number_of_threads() {
 /// Runs two steps with a score for every validation; returns the error and its causes.
 fn failure(outer: &OuterLoop, score: f64) -> Vec<String> {
     let state = TrainState::new(start(1, 8), outer).unwrap();
+    let workers = Workers::new(1).unwrap();
     let surroundings = Surroundings {
-        prepare: |_: &Wave, p: &Params<Value>| unprepared(p),
-        support: |t: &Wave, p: &Params<Value>| t.support(p),
-        query: |t: &Wave, p: &Params<Value>| t.query(p),
-        tasks: |step| Ok(waves(7, step, 1)),
+        gradient: |step, p: &Params| gradient(p, &waves(7, step, 1), &inner(), &workers),
         validate: |_: &Params| Ok(score),
         observe: |_: Event<'_>| -> Result<(), LossError> { Ok(()) },
     };
-    let workers = Workers::new(1).unwrap();
-    causes(&train(state, (&inner(), outer), &workers, surroundings).unwrap_err())
+    causes(&train(state, outer, &workers, surroundings).unwrap_err())
 }
 
 fn causes(error: &Error) -> Vec<String> {

@@ -73,6 +73,45 @@ impl TokenBatch {
         Ok(packed)
     }
 
+    /// The batches of several tasks as one, each filled up to as many tokens as the longest has, as parameters with a task
+    /// axis want it; and for each task its first sentence.
+    ///
+    /// What fills up is sentences of token 0, none longer than the longest there is. They are no part of any loss as long
+    /// as nobody reads their rows.
+    ///
+    /// ```
+    /// use metashot_models::TokenBatch;
+    ///
+    /// let a = TokenBatch::from_sequences([vec![5, 6], vec![7, 8]]);
+    /// let b = TokenBatch::from_sequences([[9]]);
+    /// let (both, first) = TokenBatch::task_after_task(&[a, b]);
+    /// assert_eq!(both.ids, [5, 6, 7, 8, 9, 0, 0, 0]);
+    /// assert_eq!(both.lengths, [2, 2, 1, 2, 1]);
+    /// assert_eq!(first, [0, 2]);
+    /// ```
+    pub fn task_after_task(tasks: &[Self]) -> (Self, Vec<usize>) {
+        let n_tokens = tasks.iter().map(Self::n_tokens).max().unwrap_or(0);
+        let lengths = tasks.iter().flat_map(|task| &task.lengths);
+        let longest = lengths.copied().max().unwrap_or(0).max(1);
+        let (mut all, mut first) = (Self::default(), Vec::with_capacity(tasks.len()));
+        for task in tasks {
+            first.push(all.lengths.len());
+            let mut missing = n_tokens - task.n_tokens();
+            let mut fill = Vec::new();
+            while missing > 0 {
+                fill.push(vec![0; missing.min(longest)]);
+                missing -= missing.min(longest);
+            }
+            for part in [task, &Self::from_sequences(fill)] {
+                all.ids.extend(&part.ids);
+                all.positions.extend(&part.positions);
+                all.type_ids.extend(&part.type_ids);
+                all.lengths.extend(&part.lengths);
+            }
+        }
+        (all, first)
+    }
+
     /// Renumbers the tokens of some batches to count only the words that occur in them, and returns those: the row of
     /// the word table that each new number stands for, in ascending order.
     ///
