@@ -8,6 +8,7 @@ use candle_core::Tensor;
 use crate::{
     error::Result,
     grad::{grad_or_none, pull_back},
+    kernels,
     value::{Order, Value},
 };
 
@@ -59,6 +60,24 @@ pub fn second_order(inputs: &[Tensor], f: impl Fn(&[Value]) -> Result<Value>) ->
         }
     };
     first_order(inputs, projected)
+}
+
+/// Runs `f` with every operation composed of candle's own, on the calling thread: what runs on a GPU, on a CPU.
+///
+/// ```
+/// use candle_core::{Device, Tensor};
+/// use metashot_autograd::{Value, check::composed, ops::layer_norm};
+///
+/// let [x, one, zero] = [&[[1f64, 2.0, 6.0]][..], &[[1.0; 3]], &[[0.0; 3]]].map(|x| Tensor::new(x, &Device::Cpu));
+/// let (x, one, zero) = (x?, one?.squeeze(0)?, zero?.squeeze(0)?);
+/// let [x, one, zero] = [x, one, zero].map(Value::constant);
+/// let norm = || layer_norm(&x, &one, &zero, 0.0);
+/// let difference = norm()?.sub(&composed(norm)?)?;
+/// assert!(difference.mul(&difference)?.sum_all()?.to_f64()? < 1e-24);
+/// # Ok::<(), metashot_autograd::Error>(())
+/// ```
+pub fn composed<R>(f: impl FnOnce() -> R) -> R {
+    kernels::without(f)
 }
 
 fn gradients(loss: &Value, variables: &[Value]) -> Result<Vec<Tensor>> {

@@ -157,6 +157,16 @@ impl Value {
         }
     }
 
+    /// A constant of these numbers, with the element type and on the device of another value.
+    ///
+    /// # Errors
+    /// When the numbers do not fill the shape.
+    pub fn constant_like(numbers: &[f64], dims: &[usize], like: &Self) -> Result<Self> {
+        // Not every device has `f64`, so the numbers are rounded before they get there.
+        let tensor = Tensor::from_slice(numbers, dims, &Device::Cpu)?.to_dtype(like.dtype())?;
+        Ok(Self::constant(tensor.to_device(like.device())?))
+    }
+
     /// The result of an operation; `op` is built only if a parent is on the graph.
     pub fn from_op(tensor: Tensor, parents: &[&Self], op: impl FnOnce() -> Box<dyn Op>) -> Self {
         let node = Node::new(slice::from_ref(&tensor), parents, op);
@@ -241,6 +251,7 @@ impl Value {
         Ok(self
             .tensor
             .flatten_all()?
+            .to_device(&Device::Cpu)?
             .to_dtype(DType::F64)?
             .to_vec1::<f64>()?[0])
     }

@@ -46,8 +46,8 @@ pub(crate) fn refit_head(
             rows.dims()[0]
         );
         // A product with a matrix of shares: its gradient is exact to any order like any product's.
-        let shares = Tensor::from_slice(&shares, (labels.roles.len(), n_learned), rows.device())?;
-        let shares = Value::constant(shares.to_dtype(rows.dtype())?);
+        let dims = [labels.roles.len(), n_learned];
+        let shares = Value::constant_like(&shares, &dims, rows)?;
         let value = match rows.dims() {
             [n] => shares.matmul(&rows.reshape(&[*n, 1])?)?,
             _ => shares.matmul(rows)?,

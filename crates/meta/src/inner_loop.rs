@@ -125,8 +125,9 @@ impl InnerLoop {
 
     /// One step down. A gradient that is not finite stops here: a relu turns NaN into 0, so the next loss may hide it.
     fn descend(&self, theta: &Params, gradient: &Params<Value>, step: usize) -> Result<Params> {
+        let gradients = gradient.values().map(Value::tensor);
+        check_finite(gradients, "support gradient", step)?;
         theta.zip_with(gradient, |theta, gradient| {
-            check_finite(gradient.tensor(), "support gradient", step)?;
             Ok(add_scaled(theta, -self.lr, gradient.tensor())?)
         })
     }
@@ -241,10 +242,8 @@ pub fn task_gradient<E: Into<LossError>>(
     let (query_loss, mut pulled) = query_gradient(query, &theta, &wanted, &frozen, inner.steps)?;
     let mut lr_gradient = 0.0;
     // The inner gradients count as constants, so the last weights are the start minus the rate times their sum.
-    for (name, gradient) in descent.iter().flat_map(Params::iter) {
-        if let Some(u) = pulled.get(name)? {
-            lr_gradient -= dot(gradient.tensor(), u.tensor())?;
-        }
+    if let Some(descent) = &descent {
+        lr_gradient -= product(descent, &pulled)?;
     }
     while let Some(passed) = passed.pop() {
         let graph = match passed {
@@ -263,9 +262,9 @@ pub fn task_gradient<E: Into<LossError>>(
             }
             .into());
         };
-        check_finite(value.tensor(), "meta-gradient", inner.steps)?;
         gradient.insert(name, value.into_tensor());
     }
+    check_finite(gradient.values(), "meta-gradient", inner.steps)?;
     Ok(TaskGradient {
         query_loss,
         support_losses,
@@ -433,11 +432,10 @@ impl StepGraph {
 
     /// Takes `u` from after this step to before it, and returns the step's share of the learning rate's derivative.
     fn pull_back(&self, u: &mut Params<Option<Value>>, lr: f64) -> Result<f64> {
-        let mut lr_gradient = 0.0;
+        let lr_gradient = -product(&self.gradient, u)?;
         let mut pairs = Vec::with_capacity(self.gradient.len());
         for (name, gradient) in self.gradient.iter() {
             if let Some(u) = u.get(name)? {
-                lr_gradient -= dot(gradient.tensor(), u.tensor())?;
                 pairs.push((gradient, u.affine(-lr, 0.0)?));
             }
         }
@@ -448,6 +446,17 @@ impl StepGraph {
         }
         Ok(lr_gradient)
     }
+}
+
+/// The inner product of an inner gradient with what is pulled back, where that is there.
+fn product(gradient: &Params<Value>, pulled: &Params<Option<Value>>) -> Result<f64> {
+    let mut pairs = Vec::with_capacity(gradient.len());
+    for (name, gradient) in gradient.iter() {
+        if let Some(u) = pulled.get(name)? {
+            pairs.push((gradient.tensor(), u.tensor()));
+        }
+    }
+    Ok(dot(pairs)?)
 }
 
 /// Adds a share to the gradient of that name.
@@ -478,8 +487,12 @@ fn finite(loss: &Value, what: &'static str, step: usize) -> Result<f64> {
     }
 }
 
-fn check_finite(gradient: &Tensor, what: &'static str, step: usize) -> Result<()> {
-    if all_finite(gradient)? {
+fn check_finite<'a>(
+    gradients: impl IntoIterator<Item = &'a Tensor>,
+    what: &'static str,
+    step: usize,
+) -> Result<()> {
+    if all_finite(gradients)? {
         Ok(())
     } else {
         Err(Error::NotFinite { what, step })

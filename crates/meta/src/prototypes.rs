@@ -75,8 +75,8 @@ pub fn class_means(embeddings: &Value, rows: &[Vec<usize>]) -> Result<Value> {
             shares[class * n_rows + row] += 1.0 / rows.len() as f64;
         }
     }
-    let shares = Tensor::from_vec(shares, (rows.len(), n_rows), embeddings.device())?;
-    Ok(Value::constant(shares.to_dtype(embeddings.dtype())?).matmul(embeddings)?)
+    let shares = Value::constant_like(&shares, &[rows.len(), n_rows], embeddings)?;
+    Ok(shares.matmul(embeddings)?)
 }
 
 /// Weight and bias of the linear head whose logits are `scale` times [`prototype_logits`], but for a term that all

@@ -3,7 +3,7 @@
 //! Deliberately not here: which tokens are hidden, the loss, and the next-sentence head, which no later model was found to
 //! need.
 
-use candle_core::{DType, Device, Tensor};
+use candle_core::{DType, Device};
 use metashot_autograd::{
     Params, Value,
     ops::{layer_norm, linear},
@@ -75,10 +75,9 @@ impl MaskedLm {
         rows: &[u32],
     ) -> Result<Value> {
         let hidden = self.bert.forward(params, batch)?;
-        let rows = Tensor::new(rows, hidden.device())?;
         let wide = self
             .transform()
-            .forward(params, &hidden.rows(&rows)?)?
+            .forward(params, &hidden.lookup(rows)?)?
             .gelu()?;
         let norm = |part: &str| params.get(&format!("{NORM}.{part}"));
         let eps = self.bert.config.layer_norm_eps;

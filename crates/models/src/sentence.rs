@@ -2,7 +2,7 @@
 //!
 //! Deliberately not here: labels, and the pooler that `BertForSequenceClassification` has between encoder and head.
 
-use candle_core::{DType, Device, Tensor};
+use candle_core::{DType, Device};
 use metashot_autograd::{Params, Value};
 use rand_chacha::ChaCha8Rng;
 
@@ -150,11 +150,10 @@ impl SentenceClassifier {
                 this
             })
             .collect();
-        let device = hidden.device();
         match self.pooling {
             Pooling::Cls => {
                 let rows: Vec<u32> = starts.iter().map(|&start| start as u32).collect();
-                Ok(hidden.rows(&Tensor::new(rows, device)?)?)
+                Ok(hidden.lookup(&rows)?)
             }
             Pooling::Mean => {
                 // A product with a matrix of shares: its gradient is exact to any order like any product's.
@@ -164,10 +163,8 @@ impl SentenceClassifier {
                     let row = sentence * n_tokens + start;
                     shares[row..row + length].fill(1.0 / length as f64);
                 }
-                let shares = Tensor::from_vec(shares, (lengths.len(), n_tokens), &Device::Cpu)?
-                    .to_dtype(hidden.dtype())?
-                    .to_device(device)?;
-                Ok(Value::constant(shares).matmul(hidden)?)
+                let shares = Value::constant_like(&shares, &[lengths.len(), n_tokens], hidden)?;
+                Ok(shares.matmul(hidden)?)
             }
         }
     }

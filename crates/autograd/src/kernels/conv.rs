@@ -4,7 +4,7 @@
 
 use candle_core::Tensor;
 
-use super::{Float, for_float, indirect::Indirect, on_host, tensor, with_slices};
+use super::{Float, for_float, indirect::Indirect, matmul::matmul, on_host, tensor, with_slices};
 use crate::error::Result;
 
 /// A batch of pictures and a kernel.
@@ -92,17 +92,6 @@ impl Shape {
 pub(crate) fn forward(x: &Tensor, weight: &Tensor, bias: Option<&Tensor>) -> Result<Tensor> {
     let (kh, kw, _, n_out) = weight.dims4()?;
     let shape = Shape::new(x, (kh, kw))?;
-    if !on_host(x) {
-        let weight = weight.permute((3, 2, 0, 1))?.contiguous()?;
-        let y = channels_first(x)?
-            .conv2d(&weight, kh / 2, 1, 1, 1)?
-            .permute((0, 2, 3, 1))?
-            .contiguous()?;
-        return Ok(match bias {
-            Some(bias) => y.broadcast_add(bias)?,
-            None => y,
-        });
-    }
     let dims = [shape.batch, shape.height, shape.width, n_out];
     for_float!(x, T => {
         let out = match bias {
@@ -122,13 +111,6 @@ pub(crate) fn forward(x: &Tensor, weight: &Tensor, bias: Option<&Tensor>) -> Res
 pub(crate) fn to_input(grad: &Tensor, weight: &Tensor) -> Result<Tensor> {
     let (kh, kw, n_in, n_out) = weight.dims4()?;
     let shape = Shape::new(grad, (kh, kw))?;
-    if !on_host(grad) {
-        let turned = weight.flip(&[0, 1])?.permute((2, 3, 0, 1))?.contiguous()?;
-        return Ok(channels_first(grad)?
-            .conv2d(&turned, kh / 2, 1, 1, 1)?
-            .permute((0, 2, 3, 1))?
-            .contiguous()?);
-    }
     let dims = [shape.batch, shape.height, shape.width, n_in];
     for_float!(grad, T => {
         let out = with_slices([grad, weight], |[g, w]| {
@@ -151,15 +133,6 @@ pub(crate) fn to_input(grad: &Tensor, weight: &Tensor) -> Result<Tensor> {
 pub(crate) fn to_weight(x: &Tensor, grad: &Tensor, kernel: (usize, usize)) -> Result<Tensor> {
     let shape = Shape::new(x, kernel)?;
     let n_out = grad.dims()[3];
-    if !on_host(x) {
-        // Pictures and channels change places: a convolution over the batch.
-        let x = x.permute((3, 0, 1, 2))?.contiguous()?;
-        let grad = grad.permute((3, 0, 1, 2))?.contiguous()?;
-        return Ok(x
-            .conv2d(&grad, kernel.0 / 2, 1, 1, 1)?
-            .permute((2, 3, 0, 1))?
-            .contiguous()?);
-    }
     let dims = [kernel.0, kernel.1, shape.channels, n_out];
     for_float!(x, T => {
         let out = with_slices([x, grad], |[x, g]| {
@@ -181,8 +154,4 @@ fn correlate<T: Float>(shape: Shape, x: &[T], w: &[T], bias: Option<&[T]>, n_out
         width: n_out,
     }
     .compute()
-}
-
-fn channels_first(x: &Tensor) -> Result<Tensor> {
-    Ok(x.permute((0, 3, 1, 2))?.contiguous()?)
 }

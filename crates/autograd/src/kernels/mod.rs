@@ -22,7 +22,7 @@ pub(crate) mod softmax;
 mod tile;
 pub(crate) mod vector;
 
-use std::mem::MaybeUninit;
+use std::{cell::Cell, mem::MaybeUninit};
 
 use candle_core::{CpuStorage, DType, Device, Storage, Tensor, WithDType};
 
@@ -107,7 +107,26 @@ impl Float for f64 {
 
 /// Whether kernels can work on this tensor.
 pub(crate) fn on_host(tensor: &Tensor) -> bool {
-    matches!(tensor.device(), Device::Cpu) && matches!(tensor.dtype(), DType::F32 | DType::F64)
+    matches!(tensor.device(), Device::Cpu)
+        && matches!(tensor.dtype(), DType::F32 | DType::F64)
+        && !LEFT_OUT.get()
+}
+
+thread_local! {
+    /// See [`without`].
+    static LEFT_OUT: Cell<bool> = const { Cell::new(false) };
+}
+
+/// Runs `f` with no kernel on this thread, as on a device that has none.
+pub(crate) fn without<R>(f: impl FnOnce() -> R) -> R {
+    struct Restore(bool);
+    impl Drop for Restore {
+        fn drop(&mut self) {
+            LEFT_OUT.set(self.0);
+        }
+    }
+    let _restore = Restore(LEFT_OUT.replace(true));
+    f()
 }
 
 /// Runs an expression with `$t` standing for the element type of a tensor that is [`on_host`].

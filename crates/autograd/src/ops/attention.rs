@@ -77,7 +77,7 @@ struct Padding {
     /// The token in each place of the rectangle; any token where there is none.
     tokens: Vec<u32>,
     /// 0 where there is a token, and so far below it where there is none that its exponential is 0.
-    mask: Vec<f32>,
+    mask: Vec<f64>,
     /// The place of each token.
     places: Vec<u32>,
 }
@@ -120,11 +120,11 @@ impl Fused for Attention {
                 .permute(&[0, 2, 1, 3])
         };
         let (q, k, v) = (heads(&inputs[0])?, heads(&inputs[1])?, heads(&inputs[2])?);
-        let mask = Tensor::from_vec(padding.mask, (n, 1, 1, longest), device)?;
+        let mask = Value::constant_like(&padding.mask, &[n, 1, 1, longest], &q)?;
         let padded = q
             .matmul(&k.t()?)?
             .affine(1.0 / (size as f64).sqrt(), 0.0)?
-            .add(&Value::constant(mask.to_dtype(q.dtype())?))?
+            .add(&mask)?
             .softmax()?
             .matmul(&v)?
             .permute(&[0, 2, 1, 3])?

@@ -12,7 +12,7 @@ use super::{
 };
 use crate::{
     error::{Error, Result},
-    kernels::conv::{self as kernel},
+    kernels::{conv as kernel, on_host},
     value::{Op, Rule, Value},
 };
 
@@ -40,8 +40,10 @@ pub fn conv2d(x: &Value, weight: &Value, bias: &Value) -> Result<Value> {
             found: format!("{:?}, {:?} and {:?}", x.dims(), weight.dims(), bias.dims()),
         });
     }
-    if let Some(n_tasks) = n_tasks("conv2d", &[(weight, 4), (bias, 1)])? {
-        return of_tasks(x, weight, bias, n_tasks);
+    let n_tasks = n_tasks("conv2d", &[(weight, 4), (bias, 1)])?;
+    let same = x.dtype() == weight.dtype() && x.dtype() == bias.dtype();
+    if n_tasks.is_some() || !same || !on_host(x.tensor()) {
+        return composed(x, weight, bias, n_tasks.unwrap_or(1));
     }
     let tensor = kernel::forward(x.tensor(), weight.tensor(), Some(bias.tensor()))?;
     Ok(Value::from_op(tensor, &[x, weight, bias], || {
@@ -52,22 +54,20 @@ pub fn conv2d(x: &Value, weight: &Value, bias: &Value) -> Result<Value> {
     }))
 }
 
-/// [`conv2d`] where the weight, the bias or both are the tasks' own: one product of all patches.
-fn of_tasks(x: &Value, weight: &Value, bias: &Value, n_tasks: usize) -> Result<Value> {
-    let &[batch, height, width, _] = x.dims() else {
+/// [`conv2d`] by plain operations, as one product of all patches: where no kernel can run, and where the weight, the bias
+/// or both are the tasks' own.
+fn composed(x: &Value, weight: &Value, bias: &Value, n_tasks: usize) -> Result<Value> {
+    let (&[batch, height, width, _], &[.., kh, kw, n_in, n_out]) = (x.dims(), weight.dims()) else {
         unreachable!("`conv2d` has looked at the shapes")
     };
-    let product = match *weight.dims() {
-        [_, kh, kw, n_in, n_out] => patches(x, (kh, kw))?
-            .by_task(n_tasks)?
-            .matmul(&weight.reshape(&[n_tasks, kh * kw * n_in, n_out])?)?,
-        _ => {
-            let y = plain(x, weight)?;
-            y.reshape(&[batch * height * width, y.dims()[3]])?
-                .by_task(n_tasks)?
-        }
+    let (patches, n_taps) = (patches(x, (kh, kw))?, kh * kw * n_in);
+    let product = if weight.dims().len() == 5 {
+        let weight = weight.reshape(&[n_tasks, n_taps, n_out])?;
+        patches.by_task(n_tasks)?.matmul(&weight)?
+    } else {
+        let weight = weight.reshape(&[n_taps, n_out])?;
+        patches.matmul(&weight)?.by_task(n_tasks)?
     };
-    let n_out = product.dims()[2];
     product
         .add(&over_rows(bias, 3)?)?
         .reshape(&[batch, height, width, n_out])

@@ -2,8 +2,6 @@
 //!
 //! Not here: metrics, which nobody differentiates.
 
-use candle_core::Tensor;
-
 use crate::{
     error::{Error, Result},
     value::Value,
@@ -82,11 +80,10 @@ pub fn cross_entropy_by_task(logits: &Value, targets: &[i64], n_tasks: usize) ->
             }
         }
     }
-    let weights = Tensor::from_vec(weights, (n_rows, n_classes), logits.device())?
-        .to_dtype(logits.dtype())?;
+    let weights = Value::constant_like(&weights, &[n_rows, n_classes], logits)?;
     logits
         .log_softmax()?
-        .mul(&Value::constant(weights))?
+        .mul(&weights)?
         .sum_all()?
         .affine(1.0 / divisor.unwrap_or(1.0), 0.0)
 }

@@ -4,37 +4,48 @@
 //! a fixed size, so that the number of threads changes no bit; [`dot`], [`add_scaled`] and [`all_finite`] belong to a task
 //! and stay on its thread. Not here: anything that is differentiated.
 
-use candle_core::{DType, Tensor};
+use candle_core::{DType, Device, Tensor};
 
 use crate::{
     error::{Error, Result},
     kernels::{self, for_float, on_host, reduce, vector},
 };
 
-/// The inner product of two tensors of one shape, summed in `f64` in a fixed order.
+/// The sum of the inner products of pairs of tensors, each in `f64` in a fixed order.
 ///
 /// # Errors
-/// When the shapes differ.
-pub fn dot(a: &Tensor, b: &Tensor) -> Result<f64> {
-    same_shape("dot", a, b)?;
-    if hosted(&[a, b]) {
-        return reduce::dot(a, b);
+/// When the shapes of a pair differ.
+pub fn dot<'a>(pairs: impl IntoIterator<Item = (&'a Tensor, &'a Tensor)>) -> Result<f64> {
+    let (mut sum, mut elsewhere) = (0.0, Vec::new());
+    for (a, b) in pairs {
+        same_shape("dot", a, b)?;
+        if hosted(&[a, b]) {
+            sum += reduce::dot(a, b)?;
+        } else {
+            elsewhere.push((widest(a)? * widest(b)?)?.sum_all()?);
+        }
     }
-    Ok((a.to_dtype(DType::F64)? * b.to_dtype(DType::F64)?)?
-        .sum_all()?
-        .to_scalar()?)
+    Ok(sum + fetch(&elsewhere)?.iter().sum::<f64>())
 }
 
-/// Whether no element is infinite or NaN.
+/// Whether no element of any of these is infinite or NaN.
 ///
 /// # Errors
 /// When the tensor operation fails.
-pub fn all_finite(x: &Tensor) -> Result<bool> {
-    if on_host(x) {
-        return for_float!(x, T => kernels::with_slices([x], |[x]: [&[T]; 1]| vector::all_finite(x)));
+pub fn all_finite<'a>(tensors: impl IntoIterator<Item = &'a Tensor>) -> Result<bool> {
+    let mut elsewhere = Vec::new();
+    for x in tensors {
+        if !on_host(x) {
+            elsewhere.push(x.affine(0.0, 0.0)?.sum_all()?);
+            continue;
+        }
+        let finite =
+            for_float!(x, T => kernels::with_slices([x], |[x]: [&[T]; 1]| vector::all_finite(x)))?;
+        if !finite {
+            return Ok(false);
+        }
     }
-    let zero = x.affine(0.0, 0.0)?.sum_all()?.to_dtype(DType::F64)?;
-    Ok(zero.to_scalar::<f64>()? == 0.0)
+    Ok(fetch(&elsewhere)?.iter().all(|&zero| zero == 0.0))
 }
 
 /// `x + scale * y`.
@@ -49,15 +60,20 @@ pub fn add_scaled(x: &Tensor, scale: f64, y: &Tensor) -> Result<Tensor> {
     Ok((x + y.affine(scale, 0.0)?)?)
 }
 
-/// The sum of the squares of a tensor, in `f64` and in a fixed order.
+/// The sum of the squares of all elements, in `f64` and in a fixed order.
 ///
 /// # Errors
 /// When the tensor operation fails.
-pub fn sum_of_squares(x: &Tensor) -> Result<f64> {
-    if on_host(x) {
-        return for_float!(x, T => kernels::with_slices([x], |[x]: [&[T]; 1]| vector::sum_of_squares(x)));
+pub fn sum_of_squares<'a>(tensors: impl IntoIterator<Item = &'a Tensor>) -> Result<f64> {
+    let (mut sum, mut elsewhere) = (0.0, Vec::new());
+    for x in tensors {
+        if on_host(x) {
+            sum += for_float!(x, T => kernels::with_slices([x], |[x]: [&[T]; 1]| vector::sum_of_squares(x)))?;
+        } else {
+            elsewhere.push(widest(x)?.sqr()?.sum_all()?);
+        }
     }
-    Ok(x.to_dtype(DType::F64)?.sqr()?.sum_all()?.to_scalar()?)
+    Ok(sum + fetch(&elsewhere)?.iter().sum::<f64>())
 }
 
 /// `factor * x`.
@@ -220,6 +236,25 @@ impl AdamStep {
     }
 }
 
+/// A tensor in the widest type of its device.
+fn widest(x: &Tensor) -> Result<Tensor> {
+    let widest = if x.device().is_metal() {
+        DType::F32
+    } else {
+        DType::F64
+    };
+    Ok(x.to_dtype(widest)?)
+}
+
+/// Brings scalars of a device to the host, all at once: to wait for one after another would leave the device idle.
+fn fetch(scalars: &[Tensor]) -> Result<Vec<f64>> {
+    if scalars.is_empty() {
+        return Ok(Vec::new());
+    }
+    let scalars = Tensor::stack(scalars, 0)?.to_device(&Device::Cpu)?;
+    Ok(scalars.to_dtype(DType::F64)?.to_vec1()?)
+}
+
 /// Whether the kernels can work on all of them.
 fn hosted(tensors: &[&Tensor]) -> bool {
     tensors
@@ -241,8 +276,6 @@ fn same_shape(op: &'static str, a: &Tensor, b: &Tensor) -> Result<()> {
 
 #[cfg(test)]
 mod tests {
-    use candle_core::Device;
-
     use super::*;
 
     #[test]
@@ -276,7 +309,7 @@ mod tests {
     fn operands_of_other_shapes_are_refused() {
         let a = Tensor::zeros((2, 3), DType::F32, &Device::Cpu).unwrap();
         let b = Tensor::zeros(3, DType::F32, &Device::Cpu).unwrap();
-        assert!(dot(&a, &b).is_err());
+        assert!(dot([(&a, &b)]).is_err());
         assert!(add_scaled(&a, 1.0, &b).is_err());
         assert!(sum_in_order(&[&a, &b]).is_err());
         assert!(sum_in_order(&[]).is_err());
@@ -293,7 +326,7 @@ mod tests {
                 let mut numbers = vec![-3e38f32; 37];
                 numbers[at] = number;
                 let x = Tensor::new(numbers, &Device::Cpu).unwrap();
-                assert_eq!(all_finite(&x).unwrap(), wanted, "{number} at {at}");
+                assert_eq!(all_finite([&x]).unwrap(), wanted, "{number} at {at}");
             }
         }
     }
@@ -336,7 +369,7 @@ mod tests {
                         .collect()
                 };
                 (
-                    sum_of_squares(&sum).unwrap().to_bits(),
+                    sum_of_squares([&sum]).unwrap().to_bits(),
                     bits(&sum),
                     bits(&p),
                 )

@@ -177,7 +177,7 @@ impl Learner {
             Self::Nearest => (nearest(case, start, task)?, Labels::Classes),
         };
         ensure!(
-            all_finite(&logits)?,
+            all_finite([&logits])?,
             "the logits are not finite: adapting diverged; a smaller rate may help"
         );
         let scores = decodings.iter().map(|decoding| match decoding {

@@ -14,11 +14,7 @@ use crate::{error::Result, meta_step::scaled};
 /// # Errors
 /// When a tensor operation fails.
 pub fn clip_norm(gradient: Params, limit: f64) -> Result<(Params, f64)> {
-    let mut squares = 0.0;
-    for tensor in gradient.values() {
-        squares += sum_of_squares(tensor)?;
-    }
-    let norm = squares.sqrt();
+    let norm = sum_of_squares(gradient.values())?.sqrt();
     let gradient = if norm > limit {
         scaled(&gradient, limit / norm)?
     } else {

@@ -12,7 +12,9 @@ use candle_core::{
     DType, Device, Tensor,
     utils::{cuda_is_available, metal_is_available},
 };
-use metashot_autograd::{Order, Params, Patterns, Result as GradResult, Value, ops};
+use metashot_autograd::{
+    Order, Params, Patterns, Result as GradResult, Value, check::composed, ops,
+};
 use metashot_meta::{
     InnerLoop, LossError, Memory, Workers, adapt, batched_meta_gradient, meta_gradient,
     task_gradient, unprepared,
@@ -272,7 +274,7 @@ fn mean_squared_error(out: &Value, y: &Tensor) -> GradResult<Value> {
 fn assert_close(found: &Params, reference: &Params, tolerance: f64, what: &str) {
     let norm = |tensor: &Tensor| {
         let tensor = tensor.to_dtype(DType::F64).unwrap();
-        ops::dot(&tensor, &tensor).unwrap().sqrt()
+        ops::dot([(&tensor, &tensor)]).unwrap().sqrt()
     };
     let whole = reference
         .values()
@@ -422,5 +424,14 @@ fn a_gpu_meets_the_references() {
     };
     for path in cases() {
         check(&path, (DType::F32, &device), 1e-3);
+    }
+}
+
+/// What a GPU runs, but for the arithmetic of its own.
+#[test]
+fn compositions_meet_the_references() {
+    for path in cases() {
+        composed(|| check(&path, (DType::F64, &Device::Cpu), 1e-9));
+        composed(|| check(&path, (DType::F32, &Device::Cpu), 1e-3));
     }
 }

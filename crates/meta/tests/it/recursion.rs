@@ -82,7 +82,7 @@ fn equals_one_big_graph() {
                 for (name, reference) in reference.iter() {
                     let reference = reference.as_ref().unwrap().tensor();
                     let difference = (found.get(name).unwrap() - reference).unwrap();
-                    let error = dot(&difference, &difference).unwrap().sqrt();
+                    let error = dot([(&difference, &difference)]).unwrap().sqrt();
                     assert!(
                         error < 1e-12,
                         "{adapt:?}, {steps} steps, {order:?}, `{name}`: {error:e}"
