@@ -4,7 +4,7 @@
 
 use candle_core::Tensor;
 
-use super::{Float, for_float, indirect::Indirect, matmul::matmul, on_host, tensor, with_slices};
+use super::{Float, for_float, indirect::Indirect, tensor, with_slices};
 use crate::error::Result;
 
 /// A batch of pictures and a kernel.

@@ -27,7 +27,7 @@ pub(crate) fn compare(runs: &[Run]) -> Result<String> {
         ensure_common(first, other)?;
     }
     let mut tables = vec![title(&settings), over_seeds(&settings)];
-    tables.extend(settings.iter().filter_map(minus_best));
+    tables.extend(minus_best(&settings));
     tables.extend(others.iter().filter_map(|other| minus_first(first, other)));
     tables.push(each_run(runs));
     Ok(tables.join("\n"))

@@ -114,10 +114,18 @@ impl Spread {
     }
 }
 
-/// The differences of learners to the best of a setting, on the same episodes.
-pub(super) fn minus_best(setting: &Setting<'_>) -> Option<String> {
-    let learners = setting.learners();
-    let mean = |learner: &str| Spread::new(setting, learner, Run::overall).mean;
+/// The differences of all learners of all settings to the best of them, on the same episodes.
+pub(super) fn minus_best(settings: &[Setting<'_>]) -> Option<String> {
+    let all: Vec<(&str, &Setting<'_>)> = settings
+        .iter()
+        .flat_map(|setting| {
+            setting
+                .learners()
+                .into_iter()
+                .map(move |name| (name, setting))
+        })
+        .collect();
+    let mean = |(learner, setting)| Spread::new(setting, learner, Run::overall).mean;
     let better = |best, other| {
         if mean(other) > mean(best) {
             other
@@ -125,25 +133,31 @@ pub(super) fn minus_best(setting: &Setting<'_>) -> Option<String> {
             best
         }
     };
-    let best = learners.iter().copied().reduce(better)?;
-    let differences = learners.into_iter().filter(|learner| *learner != best);
-    let differences = differences.filter_map(|learner| {
-        let difference = pairs::difference((&setting.runs, learner), (&setting.runs, best))?;
-        Some((learner, difference))
-    });
-    let title = format!("{} minus `{best}`", setting.name);
-    differences_table(
-        &title,
-        &setting.runs[0].metric,
-        &differences.collect::<Vec<_>>(),
-    )
+    let best = all.iter().copied().reduce(better)?;
+    let of = |setting: &Setting<'_>| match settings.len() {
+        1 => String::new(),
+        _ => format!(" of {}", setting.name),
+    };
+    let is_best = |(learner, setting): &(&str, &Setting<'_>)| {
+        *learner == best.0 && setting.name == best.1.name
+    };
+    let differences: Vec<(String, Figure)> = all
+        .iter()
+        .filter(|row| !is_best(row))
+        .filter_map(|&(learner, setting)| {
+            let difference = pairs::difference((&setting.runs, learner), (&best.1.runs, best.0))?;
+            Some((format!("{learner}{}", of(setting)), difference))
+        })
+        .collect();
+    let title = format!("minus `{}`{}", best.0, of(best.1));
+    differences_table(&title, &settings[0].runs[0].metric, &differences)
 }
 
 /// The differences of learners in another setting to the same ones in the first.
 pub(super) fn minus_first(first: &Setting<'_>, other: &Setting<'_>) -> Option<String> {
     let differences = first.learners().into_iter().filter_map(|learner| {
         let difference = pairs::difference((&other.runs, learner), (&first.runs, learner))?;
-        Some((learner, difference))
+        Some((learner.to_owned(), difference))
     });
     let runs = || first.runs.iter().chain(&other.runs);
     let common: Vec<&&Run> = runs()
@@ -161,10 +175,10 @@ pub(super) fn minus_first(first: &Setting<'_>, other: &Setting<'_>) -> Option<St
     )
 }
 
-fn differences_table(title: &str, metric: &str, rows: &[(&str, Figure)]) -> Option<String> {
-    let cells = |cell: fn(&(&str, Figure)) -> String| rows.iter().map(cell).collect();
+fn differences_table(title: &str, metric: &str, rows: &[(String, Figure)]) -> Option<String> {
+    let cells = |cell: fn(&(String, Figure)) -> String| rows.iter().map(cell).collect();
     let columns = [
-        Column::left(title, cells(|(learner, _)| (*learner).to_owned())),
+        Column::left(title, cells(|(learner, _)| learner.clone())),
         Column::right(metric, cells(|(_, figure)| figure.shown())),
         Column::left(INTERVAL, cells(|(_, figure)| figure.interval())),
     ];

@@ -70,11 +70,10 @@ fn runs_that_differ_in_their_seed_are_one_setting() {
         prototypes    A     45.00  0.00  55.00  0.00      2
         nearest       B     25.00     -  35.00     -      1
 
-        A minus `meta-learned`  micro F1  95 % interval
-        prototypes                -25.00  [-25.00, -25.00]
-
-        B minus `meta-learned`  micro F1  95 % interval
-        nearest                   -30.00  [-30.00, -30.00]
+        minus `meta-learned` of A  micro F1  95 % interval
+        prototypes of A              -25.00  [-25.00, -25.00]
+        meta-learned of B            -10.00  [-10.00, -10.00]
+        nearest of B                 -40.00  [-40.00, -40.00]
 
         B minus A, seed 1  micro F1  95 % interval
         meta-learned         -10.00  [-10.00, -10.00]

@@ -49,8 +49,7 @@ fn runs_are_compared_by_what_they_left() {
         "3-way 1~2-shot, 3 test episodes of classes never seen in training\n",
         "\nA: `a-1`, `a-2` (seeds 1, 2)\nB: `b-1` (seed 1)\n   inner.lr = 0.05, not 0.3\n",
         "\nmeta-learned  ",
-        "\nA minus `",
-        "\nB minus `",
+        "\nminus `",
         "\nB minus A, seed 1  ",
         "\na-2     2  ",
     ] {
