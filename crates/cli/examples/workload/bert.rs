@@ -6,10 +6,13 @@
 use std::path::PathBuf;
 
 use anyhow::{Result, ensure};
-use candle_core::{DType, Device};
+use candle_core::DType;
 use clap::{Args, ValueEnum};
-use metashot_autograd::{Order, Params, Patterns, Value, ops::cross_entropy};
-use metashot_meta::{AdamW, InnerLoop, LossError, Prepared, Workers, meta_gradient};
+use metashot_autograd::{
+    Order, Params, Patterns, Value,
+    ops::{IGNORE_INDEX, cross_entropy_by_task},
+};
+use metashot_meta::{AdamW, InnerLoop, LossError, Prepared};
 use metashot_models::{BertConfig, TokenBatch, TokenClassifier};
 use rand_chacha::{ChaCha8Rng, rand_core::SeedableRng};
 use serde::Serialize;
@@ -20,6 +23,7 @@ use crate::{
     keep::Keep,
     measure::Bound,
     sentences,
+    step::{Step, Training},
 };
 
 /// Five entity types, each to begin and to continue, and none.
@@ -96,6 +100,24 @@ struct Sentences {
     targets: Vec<i64>,
 }
 
+impl Sentences {
+    /// The tasks as one, each filled up to as many tokens as the longest has.
+    fn task_after_task(tasks: &[[Self; 2]]) -> [Self; 2] {
+        [0, 1].map(|half| {
+            let of_half = || tasks.iter().map(|task| &task[half]);
+            let batches: Vec<TokenBatch> = of_half().map(|one| one.batch.clone()).collect();
+            let (batch, _) = TokenBatch::task_after_task(&batches);
+            let n_rows = batch.n_tokens() / tasks.len();
+            let mut targets = Vec::with_capacity(batch.n_tokens());
+            for (number, one) in of_half().enumerate() {
+                targets.extend(&one.targets);
+                targets.resize((number + 1) * n_rows, IGNORE_INDEX);
+            }
+            Self { batch, targets }
+        })
+    }
+}
+
 impl Maml {
     pub(crate) fn run(&self, bound: &Bound) -> Result<serde_json::Value> {
         ensure!(
@@ -104,11 +126,16 @@ impl Maml {
         );
         let model = minilm()?;
         let mut rng = ChaCha8Rng::seed_from_u64(bound.seed);
-        let mut params = model.init(&mut rng, DType::F32, &Device::Cpu)?;
+        let params = model.init(&mut rng, DType::F32, &bound.open()?)?;
         let tasks = self.tasks(&mut Draw::new(bound.seed))?;
+        let n_tasks = if bound.is_batched() {
+            self.meta_batch
+        } else {
+            1
+        };
         let loss = |sentences: &Sentences, p: &Params<Value>| -> Result<Value, LossError> {
             let logits = model.forward(p, &sentences.batch)?;
-            Ok(cross_entropy(&logits, &sentences.targets)?)
+            Ok(cross_entropy_by_task(&logits, &sentences.targets, n_tasks)?)
         };
         let inner = InnerLoop {
             steps: self.inner_steps,
@@ -139,31 +166,27 @@ impl Maml {
             };
             let hidden = p.get(SUPPORT_INPUT)?;
             let logits = model.forward_from(layer, p, hidden, &sentences.batch.lengths)?;
-            Ok(cross_entropy(&logits, &sentences.targets)?)
+            Ok(cross_entropy_by_task(&logits, &sentences.targets, n_tasks)?)
         };
         let outer = match self.outer {
             Outer::All => tunable(),
             Outer::Adapted => self.adapted(),
         };
-        let workers = Workers::new(bound.threads)?;
-        let adamw = AdamW::new(WEIGHT_DECAY);
-        let mut state = Some(adamw.init(&params.split(&outer)?.0)?);
+        let adamw = (AdamW::new(WEIGHT_DECAY), OUTER_LR);
+        let mut training = Training::new(params, adamw, (&inner, &outer), bound.threads)?;
+        let all = Sentences::task_after_task(&tasks);
+        let step = if bound.is_batched() {
+            Step::Batch(&all, n_tasks)
+        } else {
+            Step::Each(&tasks)
+        };
         let times = bound.time(|_| {
-            let meta = meta_gradient(
-                &params,
-                &tasks,
+            training.step(
+                &step,
                 |task: &[Sentences; 2], p: &Params<Value>| prepare(&task[0], p),
                 |task: &[Sentences; 2], p: &Params<Value>| support(&task[0], p),
                 |task: &[Sentences; 2], p: &Params<Value>| loss(&task[1], p),
-                (&inner, &outer),
-                &workers,
-            )?;
-            if let Some(before) = state.take() {
-                let update = || adamw.update(OUTER_LR, &params, &meta.gradient, before);
-                let (updated, after) = workers.install(update)?;
-                (params, state) = (updated, Some(after));
-            }
-            Ok(meta.loss)
+            )
         })?;
         let flop = tasks.iter().map(|task| self.flop(task)).sum();
         let per_second = ("tasks_per_s", self.meta_batch);

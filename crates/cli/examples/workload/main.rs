@@ -17,6 +17,7 @@ mod matmul;
 mod measure;
 mod pictures;
 mod sentences;
+mod step;
 mod tagging;
 
 use std::process::ExitCode;

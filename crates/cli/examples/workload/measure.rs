@@ -4,8 +4,9 @@
 
 use std::{fs, time::Instant};
 
-use anyhow::{Result, ensure};
-use clap::Args;
+use anyhow::{Context, Result, ensure};
+use candle_core::Device;
+use clap::{Args, ValueEnum};
 use serde::Serialize;
 use serde_json::{Value, json};
 
@@ -27,6 +28,34 @@ pub(crate) struct Bound {
     /// The seed of weights and inputs.
     #[arg(long, default_value_t = 0, global = true)]
     pub(crate) seed: u64,
+    /// Where tensors live; a GPU needs a build with the feature `cuda` or `metal`.
+    #[arg(long, value_enum, default_value_t = Kind::Cpu, global = true)]
+    pub(crate) device: Kind,
+    /// How the tasks of a meta-step are worked on; `batch` is what the program does on a GPU.
+    #[arg(long, value_enum, default_value_t = Tasks::Threads, global = true)]
+    pub(crate) tasks: Tasks,
+}
+
+/// A device.
+#[derive(Clone, Copy, PartialEq, Serialize, ValueEnum)]
+#[serde(rename_all = "lowercase")]
+pub(crate) enum Kind {
+    /// The processor.
+    Cpu,
+    /// The first NVIDIA GPU.
+    Cuda,
+    /// The first Apple GPU.
+    Metal,
+}
+
+/// How tasks are worked on.
+#[derive(Clone, Copy, PartialEq, Serialize, ValueEnum)]
+#[serde(rename_all = "lowercase")]
+pub(crate) enum Tasks {
+    /// Side by side, each whole on one thread.
+    Threads,
+    /// As one.
+    Batch,
 }
 
 /// What was measured.
@@ -39,6 +68,22 @@ pub(crate) struct Times {
 }
 
 impl Bound {
+    /// Opens the device.
+    pub(crate) fn open(&self) -> Result<Device> {
+        Ok(match self.device {
+            Kind::Cpu => Device::Cpu,
+            Kind::Cuda => Device::new_cuda(0).context("build with `--features metashot/cuda`")?,
+            Kind::Metal => {
+                Device::new_metal(0).context("build with `--features metashot/metal`")?
+            }
+        })
+    }
+
+    /// Whether the tasks of a meta-step are one batch.
+    pub(crate) fn is_batched(&self) -> bool {
+        self.tasks == Tasks::Batch
+    }
+
     /// Times `step`, which is told its number and returns a loss or another number that shows what was computed.
     pub(crate) fn time(&self, mut step: impl FnMut(u64) -> Result<f64>) -> Result<Times> {
         ensure!(self.threads > 0, "`--threads` must be at least 1");
@@ -85,6 +130,8 @@ impl Bound {
             "work": work,
             "settings": serde_json::to_value(settings)?,
             "threads": self.threads,
+            "device": self.device,
+            "tasks": self.tasks,
             "seed": self.seed,
             "timed_steps": seconds.len(),
             "median_s": median,

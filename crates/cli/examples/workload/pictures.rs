@@ -2,13 +2,15 @@
 //!
 //! Deliberately not here: the model, the losses and the optimizer, which are the libraries' own.
 
-use anyhow::Result;
+use anyhow::{Result, ensure};
 use candle_core::{DType, Device, Tensor};
 use clap::Args;
-use metashot_autograd::{Order, Params, Patterns, Value, ops::cross_entropy};
+use metashot_autograd::{
+    Order, Params, Patterns, Value,
+    ops::{cross_entropy, cross_entropy_by_task},
+};
 use metashot_meta::{
-    AdamW, InnerLoop, LossError, Memory, Workers, meta_gradient, prototype_logits, prototypes,
-    unprepared,
+    AdamW, InnerLoop, LossError, Memory, prototype_logits, prototypes, unprepared,
 };
 use metashot_models::Conv4;
 use rand_chacha::{ChaCha8Rng, rand_core::SeedableRng};
@@ -19,6 +21,7 @@ use crate::{
     draw::Draw,
     keep::Keep,
     measure::Bound,
+    step::{Step, Training},
 };
 
 const SIDE: usize = 28;
@@ -73,18 +76,31 @@ pub(crate) struct Proto {
 
 impl Maml {
     pub(crate) fn run(&self, bound: &Bound) -> Result<serde_json::Value> {
-        let (model, params) = model(self.way, bound.seed)?;
+        let device = bound.open()?;
+        let (model, params) = model(self.way, bound.seed, &device)?;
         let mut draw = Draw::new(bound.seed);
-        let batches = (0..BATCHES * self.meta_batch as u64)
+        // A batch has the pictures of one task after those of another, and so have the labels.
+        let n_tasks = if bound.is_batched() {
+            self.meta_batch
+        } else {
+            1
+        };
+        let batches = (0..BATCHES * (self.meta_batch / n_tasks) as u64)
             .map(|_| {
-                let support = pictures(&mut draw, self.way * self.shot)?;
-                Ok((support, pictures(&mut draw, self.way * self.query)?))
+                let mut halves = [Vec::new(), Vec::new()];
+                for _ in 0..n_tasks {
+                    halves[0].push(pictures(&mut draw, self.way * self.shot, &device)?);
+                    halves[1].push(pictures(&mut draw, self.way * self.query, &device)?);
+                }
+                let [support, query] = halves.map(|half| Value::cat(&half, 0));
+                Ok((support?, query?))
             })
             .collect::<Result<Vec<_>>>()?;
-        let (support_labels, query_labels) =
-            (labels(self.way, self.shot), labels(self.way, self.query));
+        let [support_labels, query_labels] =
+            [self.shot, self.query].map(|n| labels(self.way, n).repeat(n_tasks));
         let loss = |params: &Params<Value>, x: &Value, labels: &[i64]| -> Result<_, LossError> {
-            Ok(cross_entropy(&model.forward(params, x)?, labels)?)
+            let logits = model.forward(params, x)?;
+            Ok(cross_entropy_by_task(&logits, labels, n_tasks)?)
         };
         let inner = InnerLoop {
             steps: self.inner_steps,
@@ -101,7 +117,8 @@ impl Maml {
             |task: &(Value, Value), p: &Params<Value>| loss(p, &task.0, &support_labels),
             |task: &(Value, Value), p: &Params<Value>| loss(p, &task.1, &query_labels),
         );
-        let times = train(params, &batches, self.meta_batch, losses, &inner, bound)?;
+        let of_step = (self.meta_batch, n_tasks);
+        let times = train(params, &batches, of_step, losses, &inner, bound)?;
         bound.line(
             "conv4",
             self,
@@ -125,13 +142,15 @@ impl Maml {
 
 impl Proto {
     pub(crate) fn run(&self, bound: &Bound) -> Result<serde_json::Value> {
-        let (model, params) = model(self.way, bound.seed)?;
+        ensure!(!bound.is_batched(), "`--tasks batch` is for MAML");
+        let device = bound.open()?;
+        let (model, params) = model(self.way, bound.seed, &device)?;
         // The head has no part in the loss.
         let (_, params) = params.split(&Patterns::new(["head"]))?;
         let (n_support, n_query) = (self.way * self.shot, self.way * self.query);
         let mut draw = Draw::new(bound.seed);
         let batches = (0..BATCHES * self.meta_batch as u64)
-            .map(|_| pictures(&mut draw, n_support + n_query))
+            .map(|_| pictures(&mut draw, n_support + n_query, &device))
             .collect::<Result<Vec<_>>>()?;
         let (support_labels, query_labels) =
             (labels(self.way, self.shot), labels(self.way, self.query));
@@ -156,7 +175,7 @@ impl Proto {
         let times = train(
             params,
             &batches,
-            self.meta_batch,
+            (self.meta_batch, 1),
             (loss, loss),
             &inner,
             bound,
@@ -176,11 +195,12 @@ impl Proto {
     }
 }
 
-/// Times steps of training, the optimizer's part included.
+/// Times steps of training, the optimizer's part included. A step has so many tasks, and one of `batches` is made of so
+/// many.
 fn train<T: Sync>(
-    mut params: Params,
+    params: Params,
     batches: &[T],
-    meta_batch: usize,
+    (meta_batch, n_tasks): (usize, usize),
     (support, query): (
         impl Fn(&T, &Params<Value>) -> Result<Value, LossError> + Sync,
         impl Fn(&T, &Params<Value>) -> Result<Value, LossError> + Sync,
@@ -188,32 +208,20 @@ fn train<T: Sync>(
     inner: &InnerLoop,
     bound: &Bound,
 ) -> Result<crate::measure::Times> {
-    let workers = Workers::new(bound.threads)?;
-    let adam = AdamW::new(0.0);
-    let mut state = Some(adam.init(&params)?);
-    let all = Patterns::all();
+    let (all, adam) = (Patterns::all(), (AdamW::new(0.0), OUTER_LR));
+    let mut training = Training::new(params, adam, (inner, &all), bound.threads)?;
     bound.time(|step| {
-        let start = (step % BATCHES) as usize * meta_batch;
-        let tasks = &batches[start..start + meta_batch];
-        let meta = meta_gradient(
-            &params,
-            tasks,
-            |_, p| unprepared(p),
-            &support,
-            &query,
-            (inner, &all),
-            &workers,
-        )?;
-        if let Some(before) = state.take() {
-            let update = || adam.update(OUTER_LR, &params, &meta.gradient, before);
-            let (updated, after) = workers.install(update)?;
-            (params, state) = (updated, Some(after));
-        }
-        Ok(meta.loss)
+        let at = (step % BATCHES) as usize;
+        let tasks = if bound.is_batched() {
+            Step::Batch(&batches[at], n_tasks)
+        } else {
+            Step::Each(&batches[at * meta_batch..(at + 1) * meta_batch])
+        };
+        training.step(&tasks, |_, p| unprepared(p), &support, &query)
     })
 }
 
-fn model(n_classes: usize, seed: u64) -> Result<(Conv4, Params)> {
+fn model(n_classes: usize, seed: u64, device: &Device) -> Result<(Conv4, Params)> {
     let model = Conv4 {
         in_channels: 1,
         filters: FILTERS,
@@ -222,14 +230,14 @@ fn model(n_classes: usize, seed: u64) -> Result<(Conv4, Params)> {
         n_classes,
     };
     let mut rng = ChaCha8Rng::seed_from_u64(seed);
-    let params = model.init(&mut rng, DType::F32, &Device::Cpu)?;
+    let params = model.init(&mut rng, DType::F32, device)?;
     Ok((model, params))
 }
 
 /// Pictures `(n, height, width, channels)`.
-fn pictures(draw: &mut Draw, n: usize) -> Result<Value> {
+fn pictures(draw: &mut Draw, n: usize, device: &Device) -> Result<Value> {
     let pixels = draw.pixels(n * SIDE * SIDE);
-    let pictures = Tensor::from_vec(pixels, (n, SIDE, SIDE, 1), &Device::Cpu)?;
+    let pictures = Tensor::from_vec(pixels, (n, SIDE, SIDE, 1), device)?;
     Ok(Value::constant(pictures))
 }
 

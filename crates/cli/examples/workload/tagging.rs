@@ -3,7 +3,7 @@
 //! Deliberately not here: splitting text into tokens, which no peer counts either.
 
 use anyhow::{Result, ensure};
-use candle_core::{D, DType, Device};
+use candle_core::{D, DType};
 use clap::Args;
 use metashot_meta::Workers;
 use metashot_models::TokenBatch;
@@ -25,7 +25,9 @@ impl Tag {
         ensure!(self.batch_tokens > 0, "`--batch-tokens` must be at least 1");
         let model = bert::minilm()?;
         let mut rng = ChaCha8Rng::seed_from_u64(bound.seed);
-        let params = model.init(&mut rng, DType::F32, &Device::Cpu)?.constants();
+        let params = model
+            .init(&mut rng, DType::F32, &bound.open()?)?
+            .constants();
         let lengths = sentences::tagging_lengths()?;
         let sentences = sentences::random(&mut Draw::new(bound.seed), lengths.iter().copied());
         // The longest first, so that no thread is left alone with them at the end.

@@ -47,13 +47,13 @@ fn entities() {
 #[test]
 fn sentences() {
     let dir = Dir::new();
-    let mut table = "text,label\n".to_owned();
+    let mut lines = vec!["text,label".to_owned()];
     for class in ["red", "green", "blue", "white", "black", "grey"] {
         for n in ["one", "two and a half", "three", "four", "five thousand"] {
-            table += &format!("the {class} thing has {n} corners,{class}\n");
+            lines.push(format!("the {class} thing has {n} corners,{class}"));
         }
     }
-    dir.file("sentences.csv", table);
+    dir.file("sentences.csv", lines.join("\n"));
     let recipe = concat!(env!("CARGO_MANIFEST_DIR"), "/../../recipes/sentences.toml");
     let sizes = [
         "--recipe",

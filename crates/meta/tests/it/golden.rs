@@ -413,6 +413,7 @@ fn single_precision_meets_the_references() {
 
 /// With `--features metashot/cuda` or `metashot/metal`, on a machine that has such a device.
 #[test]
+#[expect(clippy::print_stderr, reason = "a test that is skipped says so")]
 fn a_gpu_meets_the_references() {
     let device = if cuda_is_available() {
         Device::new_cuda(0).unwrap()
