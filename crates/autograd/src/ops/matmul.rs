@@ -9,9 +9,12 @@ use crate::{
     value::{Op, Rule, Value},
 };
 
+/// `left right`, or `left^T right`, which has no view of the left operand, so that its gradients lie in memory as the
+/// operands do.
 struct MatMul {
     left: Value,
     right: Value,
+    left_transposed: bool,
 }
 
 impl Op for MatMul {
@@ -21,30 +24,18 @@ impl Op for MatMul {
 
     fn backward(&self, grads: &[Option<Value>], rule: &Rule<'_>) -> Result<Vec<Option<Value>>> {
         let grad = only(grads);
-        Ok(vec![
-            rule.when_wanted(0, || grad.matmul(&rule.saved(&self.right).t()?))?,
-            rule.when_wanted(1, || rule.saved(&self.left).t()?.matmul(grad))?,
-        ])
-    }
-}
-
-/// `left^T right`, whose gradients lie in memory as its operands do: a view of the left one would turn them around.
-struct TransposedMatMul {
-    left: Value,
-    right: Value,
-}
-
-impl Op for TransposedMatMul {
-    fn name(&self) -> &'static str {
-        "transposed_matmul"
-    }
-
-    fn backward(&self, grads: &[Option<Value>], rule: &Rule<'_>) -> Result<Vec<Option<Value>>> {
-        let grad = only(grads);
-        Ok(vec![
-            rule.when_wanted(0, || rule.saved(&self.right).matmul(&grad.t()?))?,
-            rule.when_wanted(1, || rule.saved(&self.left).matmul(grad))?,
-        ])
+        let (left, right) = (rule.saved(&self.left), rule.saved(&self.right));
+        Ok(if self.left_transposed {
+            vec![
+                rule.when_wanted(0, || right.matmul(&grad.t()?))?,
+                rule.when_wanted(1, || left.matmul(grad))?,
+            ]
+        } else {
+            vec![
+                rule.when_wanted(0, || grad.matmul(&right.t()?))?,
+                rule.when_wanted(1, || left.t()?.matmul(grad))?,
+            ]
+        })
     }
 }
 
@@ -58,9 +49,10 @@ impl Value {
     pub(crate) fn transposed_matmul(&self, other: &Self) -> Result<Self> {
         let tensor = matmul(&self.tensor().t()?, other.tensor())?;
         Ok(Self::from_op(tensor, &[self, other], || {
-            Box::new(TransposedMatMul {
+            Box::new(MatMul {
                 left: self.clone(),
                 right: other.clone(),
+                left_transposed: true,
             })
         }))
     }
@@ -80,6 +72,7 @@ impl Value {
             Box::new(MatMul {
                 left: self.clone(),
                 right: other.clone(),
+                left_transposed: false,
             })
         }))
     }
