@@ -11,7 +11,7 @@ use std::ops::Range;
 use candle_core::{DType, Device};
 use metashot_autograd::{
     Params, Patterns, Value,
-    ops::{attention, layer_norm, linear},
+    ops::{attention, layer_norm, linear, linear_gelu},
 };
 use rand_chacha::ChaCha8Rng;
 
@@ -249,13 +249,16 @@ impl Bert {
         layer: usize,
     ) -> Result<Value> {
         let name = |part: &str| format!("encoder.layer.{layer}.{part}");
-        let dense = |part: &str, x: &Value| -> Result<Value> {
+        let weights = |part: &str| -> Result<[&Value; 2]> {
             let name = name(part);
-            Ok(linear(
-                x,
+            Ok([
                 params.get(&format!("{name}.weight"))?,
                 params.get(&format!("{name}.bias"))?,
-            )?)
+            ])
+        };
+        let dense = |part: &str, x: &Value| -> Result<Value> {
+            let [weight, bias] = weights(part)?;
+            Ok(linear(x, weight, bias)?)
         };
         let q = dense("attention.self.query", hidden)?;
         let k = dense("attention.self.key", hidden)?;
@@ -263,7 +266,8 @@ impl Bert {
         let context = attention(&q, &k, &v, lengths, self.config.num_attention_heads)?;
         let attended = dense("attention.output.dense", &context)?.add(hidden)?;
         let attended = self.norm(params, &name("attention.output.LayerNorm"), &attended)?;
-        let wide = dense("intermediate.dense", &attended)?.gelu()?;
+        let [weight, bias] = weights("intermediate.dense")?;
+        let wide = linear_gelu(&attended, weight, bias)?;
         let hidden = dense("output.dense", &wide)?.add(&attended)?;
         self.norm(params, &name("output.LayerNorm"), &hidden)
     }

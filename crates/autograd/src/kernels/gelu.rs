@@ -45,6 +45,19 @@ pub(crate) fn derivative(x: &Tensor, order: usize, factor: Option<&Tensor>) -> R
     })
 }
 
+/// Gelu itself, in place.
+#[inline(always)]
+pub(crate) fn in_place<T: Float>(xs: &mut [T]) {
+    for x in xs {
+        *x = gelu(*x);
+    }
+}
+
+#[inline(always)]
+fn gelu<T: Float>(x: T) -> T {
+    x * T::of(0.5) * (T::of(1.0) + (x * T::of(FRAC_1_SQRT_2)).erf_())
+}
+
 #[inline(always)]
 fn on_slice<T: Float>(xs: &[T], factor: Option<&[T]>, order: usize, p: &[T]) -> Vec<T> {
     let (half, one, scale) = (T::of(0.5), T::of(1.0), T::of(1.0 / (2.0 * PI).sqrt()));
@@ -54,7 +67,7 @@ fn on_slice<T: Float>(xs: &[T], factor: Option<&[T]>, order: usize, p: &[T]) -> 
             xs,
             factor,
             #[inline(always)]
-            |x| x * half * (one + (x * root).erf_()),
+            |x| gelu(x),
         ),
         1 => each(
             xs,

@@ -9,39 +9,64 @@ use crate::{
     value::{Op, Rule, Value},
 };
 
-struct Arithmetic {
-    kind: Binary,
+/// A sum or difference: its gradients need the shapes of the operands and nothing of their numbers, which need not be
+/// kept for it.
+struct Additive {
+    is_sum: bool,
+    left: Vec<usize>,
+    right: Vec<usize>,
+}
+
+impl Op for Additive {
+    fn name(&self) -> &'static str {
+        if self.is_sum { "add" } else { "sub" }
+    }
+
+    fn backward(&self, grads: &[Option<Value>], rule: &Rule<'_>) -> Result<Vec<Option<Value>>> {
+        let grad = only(grads);
+        Ok(vec![
+            rule.when_wanted(0, || grad.sum_to(&self.left))?,
+            rule.when_wanted(1, || {
+                let grad = if self.is_sum {
+                    grad.clone()
+                } else {
+                    grad.neg()?
+                };
+                grad.sum_to(&self.right)
+            })?,
+        ])
+    }
+}
+
+/// A product or quotient.
+struct Multiplicative {
+    is_product: bool,
     left: Value,
     right: Value,
 }
 
-impl Op for Arithmetic {
+impl Op for Multiplicative {
     fn name(&self) -> &'static str {
-        match self.kind {
-            Binary::Add => "add",
-            Binary::Sub => "sub",
-            Binary::Mul => "mul",
-            Binary::Div => "div",
-        }
+        if self.is_product { "mul" } else { "div" }
     }
 
     fn backward(&self, grads: &[Option<Value>], rule: &Rule<'_>) -> Result<Vec<Option<Value>>> {
         let grad = only(grads);
         let (left, right) = (rule.saved(&self.left), rule.saved(&self.right));
         let to_left = rule.when_wanted(0, || {
-            let grad = match self.kind {
-                Binary::Add | Binary::Sub => grad.clone(),
-                Binary::Mul => grad.mul(&right)?,
-                Binary::Div => grad.div(&right)?,
+            let grad = if self.is_product {
+                grad.mul(&right)?
+            } else {
+                grad.div(&right)?
             };
             grad.sum_to(left.dims())
         })?;
         let to_right = rule.when_wanted(1, || {
-            let grad = match self.kind {
-                Binary::Add => grad.clone(),
-                Binary::Sub => grad.neg()?,
-                Binary::Mul => grad.mul(&left)?,
-                Binary::Div => grad.mul(&left)?.div(&right)?.div(&right)?.neg()?,
+            let grad = grad.mul(&left)?;
+            let grad = if self.is_product {
+                grad
+            } else {
+                grad.div(&right)?.div(&right)?.neg()?
             };
             grad.sum_to(right.dims())
         })?;
@@ -116,12 +141,17 @@ impl Value {
 
     fn binary(&self, other: &Self, kind: Binary) -> Result<Self> {
         let tensor = elementwise::binary(self.tensor(), other.tensor(), kind)?;
-        Ok(Self::from_op(tensor, &[self, other], || {
-            Box::new(Arithmetic {
-                kind,
+        Ok(Self::from_op(tensor, &[self, other], || match kind {
+            Binary::Add | Binary::Sub => Box::new(Additive {
+                is_sum: matches!(kind, Binary::Add),
+                left: self.dims().to_vec(),
+                right: other.dims().to_vec(),
+            }),
+            Binary::Mul | Binary::Div => Box::new(Multiplicative {
+                is_product: matches!(kind, Binary::Mul),
                 left: self.clone(),
                 right: other.clone(),
-            })
+            }),
         }))
     }
 }

@@ -2,13 +2,15 @@
 //!
 //! Not here: where its weights come from.
 
+use candle_core::Tensor;
+
 use super::{
     only,
     task_axis::{n_tasks, over_rows},
 };
 use crate::{
     error::{Error, Result},
-    kernels::{self, for_float, on_host, with_slices},
+    kernels::{self, for_float, on_host, vectorized, with_slices},
     value::{Op, Rule, Value},
 };
 
@@ -57,14 +59,8 @@ pub fn linear(x: &Value, weight: &Value, bias: &Value) -> Result<Value> {
     if let Some(n_tasks) = n_tasks("linear", &[(weight, 2), (bias, 1)])? {
         return of_tasks(x, weight, bias, n_tasks);
     }
-    let (rows, n_in, n_out) = (x.dims()[0], x.dims()[1], bias.dims()[0]);
     let tensor = if on_host(x.tensor()) {
-        for_float!(x, T => {
-            let out = with_slices([x.tensor(), weight.tensor(), bias.tensor()], |[x, w, b]| {
-                kernels::matmul::linear::<T>(x, w, b, n_in)
-            })?;
-            kernels::tensor(out, &[rows, n_out])?
-        })
+        by_kernel(x, weight, bias, Activation::None)?
     } else {
         x.tensor()
             .matmul(&weight.tensor().t()?)?
@@ -76,6 +72,50 @@ pub fn linear(x: &Value, weight: &Value, bias: &Value) -> Result<Value> {
             weight: weight.clone(),
         })
     }))
+}
+
+/// [`Value::gelu`] of [`linear`]: where nobody wants a gradient, with no tensor between the two.
+///
+/// # Shapes
+/// As [`linear`].
+///
+/// # Errors
+/// When the shapes do not fit.
+pub fn linear_gelu(x: &Value, weight: &Value, bias: &Value) -> Result<Value> {
+    let all = [x, weight, bias];
+    let plain = matches!((x.dims(), weight.dims(), bias.dims()), ([_, n], [out, w], [b]) if n == w && out == b);
+    let by_kernels = all
+        .iter()
+        .all(|value| value.is_constant() && on_host(value.tensor()) && value.dtype() == x.dtype());
+    if plain && by_kernels {
+        return Ok(Value::constant(by_kernel(
+            x,
+            weight,
+            bias,
+            Activation::Gelu,
+        )?));
+    }
+    linear(x, weight, bias)?.gelu()
+}
+
+/// What is done with the numbers of a product before anything else sees them.
+#[derive(Clone, Copy, PartialEq)]
+enum Activation {
+    None,
+    Gelu,
+}
+
+fn by_kernel(x: &Value, weight: &Value, bias: &Value, activation: Activation) -> Result<Tensor> {
+    let (n_in, dims) = (x.dims()[1], [x.dims()[0], bias.dims()[0]]);
+    for_float!(x, T => {
+        let mut out = with_slices([x.tensor(), weight.tensor(), bias.tensor()], |[x, w, b]| {
+            kernels::matmul::linear::<T>(x, w, b, n_in)
+        })?;
+        if activation == Activation::Gelu {
+            vectorized!(kernels::gelu::in_place::<T>(&mut out));
+        }
+        kernels::tensor(out, &dims)
+    })
 }
 
 /// [`linear`] where the weight, the bias or both are the tasks' own.

@@ -126,6 +126,27 @@ fn fused_layers() {
 }
 
 #[test]
+fn gelu_of_a_linear_layer_is_the_same_with_and_without_a_graph() {
+    let shapes: [&[usize]; 3] = [&[70, 66], &[130, 66], &[130]];
+    check(&[&[3, 4], &[2, 4], &[2]], |x| {
+        ops::linear_gelu(&x[0], &x[1], &x[2].affine(1.0, -2.0)?)
+    });
+    for dtype in [DType::F64, DType::F32] {
+        let inputs: Vec<Tensor> = (0..3)
+            .map(|at| numbers(shapes[at], at).to_dtype(dtype).unwrap())
+            .map(|x| x.affine(0.3, -0.3).unwrap())
+            .collect();
+        let of = |value: fn(Tensor) -> Value| {
+            let x: Vec<Value> = inputs.iter().cloned().map(value).collect();
+            let y = ops::linear_gelu(&x[0], &x[1], &x[2]).unwrap();
+            let y = y.tensor().to_dtype(DType::F64).unwrap();
+            y.to_vec2::<f64>().unwrap()
+        };
+        assert_eq!(of(Value::constant), of(Value::variable));
+    }
+}
+
+#[test]
 fn convolution_of_odd_sizes() {
     check(&[&[2, 5, 3, 2], &[3, 3, 2, 3], &[3]], |x| {
         ops::conv2d(&x[0], &x[1], &x[2])
