@@ -45,18 +45,7 @@ impl Op for Linear {
 /// # Errors
 /// When the shapes do not fit.
 pub fn linear(x: &Value, weight: &Value, bias: &Value) -> Result<Value> {
-    let fits = matches!((x.dims(), weight.dims(), bias.dims()),
-        ([_, n_in], [.., n_out, w_in], [.., b_out]) if n_in == w_in && n_out == b_out)
-        && weight.dims().len() <= 3
-        && bias.dims().len() <= 2;
-    if !fits {
-        return Err(Error::Shape {
-            op: "linear",
-            expected: "input (rows, in), weight (out, in) and bias (out)".into(),
-            found: format!("{:?}, {:?} and {:?}", x.dims(), weight.dims(), bias.dims()),
-        });
-    }
-    if let Some(n_tasks) = n_tasks("linear", &[(weight, 2), (bias, 1)])? {
+    if let Some(n_tasks) = fitting(x, weight, bias)? {
         return of_tasks(x, weight, bias, n_tasks);
     }
     let tensor = if on_host(x.tensor()) {
@@ -74,6 +63,22 @@ pub fn linear(x: &Value, weight: &Value, bias: &Value) -> Result<Value> {
     }))
 }
 
+/// An error unless the shapes fit; else how many tasks have parameters of their own, if they do.
+fn fitting(x: &Value, weight: &Value, bias: &Value) -> Result<Option<usize>> {
+    let fits = matches!((x.dims(), weight.dims(), bias.dims()),
+        ([_, n_in], [.., n_out, w_in], [.., b_out]) if n_in == w_in && n_out == b_out)
+        && weight.dims().len() <= 3
+        && bias.dims().len() <= 2;
+    if !fits {
+        return Err(Error::Shape {
+            op: "linear",
+            expected: "input (rows, in), weight (out, in) and bias (out)".into(),
+            found: format!("{:?}, {:?} and {:?}", x.dims(), weight.dims(), bias.dims()),
+        });
+    }
+    n_tasks("linear", &[(weight, 2), (bias, 1)])
+}
+
 /// [`Value::gelu`] of [`linear`]: where nobody wants a gradient, with no tensor between the two.
 ///
 /// # Shapes
@@ -82,18 +87,12 @@ pub fn linear(x: &Value, weight: &Value, bias: &Value) -> Result<Value> {
 /// # Errors
 /// When the shapes do not fit.
 pub fn linear_gelu(x: &Value, weight: &Value, bias: &Value) -> Result<Value> {
-    let all = [x, weight, bias];
-    let plain = matches!((x.dims(), weight.dims(), bias.dims()), ([_, n], [out, w], [b]) if n == w && out == b);
-    let by_kernels = all
-        .iter()
-        .all(|value| value.is_constant() && on_host(value.tensor()) && value.dtype() == x.dtype());
-    if plain && by_kernels {
-        return Ok(Value::constant(by_kernel(
-            x,
-            weight,
-            bias,
-            Activation::Gelu,
-        )?));
+    let kernels_can = |value: &&Value| {
+        value.is_constant() && on_host(value.tensor()) && value.dtype() == x.dtype()
+    };
+    if fitting(x, weight, bias)?.is_none() && [x, weight, bias].iter().all(kernels_can) {
+        let tensor = by_kernel(x, weight, bias, Activation::Gelu)?;
+        return Ok(Value::constant(tensor));
     }
     linear(x, weight, bias)?.gelu()
 }
