@@ -14,7 +14,7 @@ use crate::recipe::DeviceKind;
 ///
 /// # Errors
 /// When this build cannot use it, with the remedy, or the driver fails.
-pub(crate) fn open(kind: DeviceKind) -> Result<Device> {
+pub fn open(kind: DeviceKind) -> Result<Device> {
     match kind {
         DeviceKind::Cpu => Ok(Device::Cpu),
         DeviceKind::Cuda if cuda_is_available() => Ok(Device::new_cuda(0)?),

@@ -9,7 +9,7 @@ pub mod cases;
 pub mod commands;
 mod comparison;
 mod descent;
-mod device;
+pub mod device;
 mod embedded;
 mod episode_scores;
 pub mod failure;

@@ -4,9 +4,13 @@
 
 use std::{fs, time::Instant};
 
-use anyhow::{Context, Result, ensure};
+use anyhow::{Result, ensure};
 use candle_core::Device;
-use clap::{Args, ValueEnum};
+use clap::Args;
+use metashot::{
+    device,
+    recipe::{DeviceKind, TasksRun},
+};
 use serde::Serialize;
 use serde_json::{Value, json};
 
@@ -29,33 +33,11 @@ pub(crate) struct Bound {
     #[arg(long, default_value_t = 0, global = true)]
     pub(crate) seed: u64,
     /// Where tensors live; a GPU needs a build with the feature `cuda` or `metal`.
-    #[arg(long, value_enum, default_value_t = Kind::Cpu, global = true)]
-    pub(crate) device: Kind,
-    /// How the tasks of a meta-step are worked on; `batch` is what the program does on a GPU.
-    #[arg(long, value_enum, default_value_t = Tasks::Threads, global = true)]
-    pub(crate) tasks: Tasks,
-}
-
-/// A device.
-#[derive(Clone, Copy, PartialEq, Serialize, ValueEnum)]
-#[serde(rename_all = "lowercase")]
-pub(crate) enum Kind {
-    /// The processor.
-    Cpu,
-    /// The first NVIDIA GPU.
-    Cuda,
-    /// The first Apple GPU.
-    Metal,
-}
-
-/// How tasks are worked on.
-#[derive(Clone, Copy, PartialEq, Serialize, ValueEnum)]
-#[serde(rename_all = "lowercase")]
-pub(crate) enum Tasks {
-    /// Side by side, each whole on one thread.
-    Threads,
-    /// As one.
-    Batch,
+    #[arg(long, value_enum, default_value_t, global = true)]
+    pub(crate) device: DeviceKind,
+    /// How the tasks of a meta-step are worked on.
+    #[arg(long, value_enum, default_value_t, global = true)]
+    pub(crate) tasks: TasksRun,
 }
 
 /// What was measured.
@@ -70,18 +52,12 @@ pub(crate) struct Times {
 impl Bound {
     /// Opens the device.
     pub(crate) fn open(&self) -> Result<Device> {
-        Ok(match self.device {
-            Kind::Cpu => Device::Cpu,
-            Kind::Cuda => Device::new_cuda(0).context("build with `--features metashot/cuda`")?,
-            Kind::Metal => {
-                Device::new_metal(0).context("build with `--features metashot/metal`")?
-            }
-        })
+        device::open(self.device)
     }
 
     /// Whether the tasks of a meta-step are one batch.
     pub(crate) fn is_batched(&self) -> bool {
-        self.tasks == Tasks::Batch
+        self.tasks.is_batch(self.device)
     }
 
     /// Times `step`, which is told its number and returns a loss or another number that shows what was computed.

@@ -17,10 +17,10 @@ pub(crate) enum Step<'a, T> {
 
 /// What trains: the start and the optimizer.
 pub(crate) struct Training<'a> {
-    pub(crate) workers: Workers,
-    pub(crate) adamw: AdamW,
-    pub(crate) lr: f64,
-    pub(crate) settings: (&'a InnerLoop, &'a Patterns),
+    workers: Workers,
+    adamw: AdamW,
+    lr: f64,
+    settings: (&'a InnerLoop, &'a Patterns),
     params: Params,
     state: Option<AdamWState>,
 }

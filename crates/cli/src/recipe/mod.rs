@@ -357,6 +357,17 @@ pub enum TasksRun {
     Batch,
 }
 
+impl TasksRun {
+    /// Whether they are worked on as one, on this device.
+    pub fn is_batch(self, device: DeviceKind) -> bool {
+        match self {
+            Self::Auto => device != DeviceKind::Cpu,
+            Self::Threads => false,
+            Self::Batch => true,
+        }
+    }
+}
+
 /// How the start is learned.
 #[derive(Clone, Debug, Deserialize, Serialize)]
 #[serde(deny_unknown_fields)]
@@ -461,11 +472,7 @@ fn all_learners() -> Vec<LearnerKind> {
 impl Recipe {
     /// Whether the tasks of an update are worked on as one.
     pub(crate) fn are_tasks_batched(&self) -> bool {
-        match self.outer.tasks {
-            TasksRun::Auto => self.device != DeviceKind::Cpu,
-            TasksRun::Threads => false,
-            TasksRun::Batch => true,
-        }
+        self.outer.tasks.is_batch(self.device)
     }
 
     /// Resolves a recipe from TOML text and what overrides it.
