@@ -5,6 +5,7 @@
 
 use std::{
     collections::{BTreeSet, HashMap},
+    ops::Range,
     path::{Path, PathBuf},
 };
 
@@ -115,16 +116,14 @@ impl Case {
         }
     }
 
-    /// The sum of all tasks' losses, the tasks side by side in one batch.
-    fn loss_of_all(&self, half: &str) -> Loss {
-        let n_tasks = self.n_tasks();
-        let names = |what: &str| -> Vec<String> {
-            (0..n_tasks)
-                .map(|task| format!("task{task}.{half}.{what}"))
-                .collect()
-        };
+    /// The sum of some tasks' losses, one after another in one batch.
+    fn loss(&self, tasks: Range<usize>, half: &str) -> Loss {
+        let n_tasks = tasks.len();
         let cat = |what: &str| {
-            let parts: Vec<&Tensor> = names(what).iter().map(|name| self.get(name)).collect();
+            let parts: Vec<&Tensor> = tasks
+                .clone()
+                .map(|task| self.get(&format!("task{task}.{half}.{what}")))
+                .collect();
             Tensor::cat(&parts, 0).unwrap()
         };
         match self.model {
@@ -144,52 +143,20 @@ impl Case {
                 })
             }
             Model::Bert => {
-                let tasks: Vec<_> = (0..n_tasks).map(|task| self.tokens(task, half)).collect();
-                let batches: Vec<TokenBatch> =
-                    tasks.iter().map(|(batch, _)| batch.clone()).collect();
+                let (batches, labels): (Vec<TokenBatch>, Vec<Vec<i64>>) =
+                    tasks.map(|task| self.tokens(task, half)).unzip();
                 let (batch, _) = TokenBatch::task_after_task(&batches);
                 let n_rows = batch.n_tokens() / n_tasks;
                 let mut targets = Vec::new();
-                for (_, of_task) in tasks {
-                    let n_filled = n_rows - of_task.len();
+                for (number, of_task) in labels.into_iter().enumerate() {
                     targets.extend(of_task);
-                    targets.extend(vec![ops::IGNORE_INDEX; n_filled]);
+                    targets.resize((number + 1) * n_rows, ops::IGNORE_INDEX);
                 }
                 let model = self.bert();
                 Box::new(move |p| {
                     let logits = model.forward(p, &batch)?;
                     Ok(ops::cross_entropy_by_task(&logits, &targets, n_tasks)?)
                 })
-            }
-        }
-    }
-
-    fn loss(&self, task: usize, half: &str) -> Loss {
-        let prefix = format!("task{task}.{half}.");
-        let target = self.get(&format!("{prefix}target"));
-        match self.model {
-            Model::SinusoidMlp => {
-                let x = self
-                    .get(&format!("{prefix}input"))
-                    .to_dtype(self.dtype)
-                    .unwrap();
-                let y = target.to_dtype(self.dtype).unwrap();
-                Box::new(move |p| Ok(mean_squared_error(&mlp(p, &x)?, &y)?))
-            }
-            Model::Conv4 => {
-                let (model, x) = self.conv4(self.get(&format!("{prefix}input")));
-                let y: Vec<i64> = target.to_vec1().unwrap();
-                Box::new(move |p| {
-                    Ok(ops::cross_entropy(
-                        &model.forward(p, &Value::constant(x.clone()))?,
-                        &y,
-                    )?)
-                })
-            }
-            Model::Bert => {
-                let (batch, targets) = self.tokens(task, half);
-                let model = self.bert();
-                Box::new(move |p| Ok(ops::cross_entropy(&model.forward(p, &batch)?, &targets)?))
             }
         }
     }
@@ -319,7 +286,10 @@ fn check(path: &Path, (dtype, device): (DType, &Device), tolerance: f64) {
 
     for task in 0..n_tasks {
         let what = format!("{name} {dtype:?} task {task}");
-        let (support, query) = (case.loss(task, "support"), case.loss(task, "query"));
+        let (support, query) = (
+            case.loss(task..task + 1, "support"),
+            case.loss(task..task + 1, "query"),
+        );
         let inner = case.inner(Order::First);
         let adapted = adapt(&slow, unprepared, &support, &inner).unwrap();
         let last = support(&adapted.fast.constants()).unwrap();
@@ -349,7 +319,12 @@ fn check(path: &Path, (dtype, device): (DType, &Device), tolerance: f64) {
     }
 
     let tasks: Vec<(Loss, Loss)> = (0..n_tasks)
-        .map(|task| (case.loss(task, "support"), case.loss(task, "query")))
+        .map(|task| {
+            (
+                case.loss(task..task + 1, "support"),
+                case.loss(task..task + 1, "query"),
+            )
+        })
         .collect();
     let workers = Workers::new(2).unwrap();
     for (order, reference) in [(Order::Higher, "exact"), (Order::First, "first")] {
@@ -365,7 +340,10 @@ fn check(path: &Path, (dtype, device): (DType, &Device), tolerance: f64) {
             &workers,
         )
         .unwrap();
-        let (support, query) = (case.loss_of_all("support"), case.loss_of_all("query"));
+        let (support, query) = (
+            case.loss(0..n_tasks, "support"),
+            case.loss(0..n_tasks, "query"),
+        );
         let batched =
             batched_meta_gradient(&slow, n_tasks, unprepared, support, query, settings).unwrap();
         for (meta, way) in [(meta, "side by side"), (batched, "batched")] {
