@@ -80,7 +80,7 @@ pub fn composed<R>(f: impl FnOnce() -> R) -> R {
 fn gradients(loss: &Value, variables: &[Value]) -> Result<Vec<Tensor>> {
     let seed = Value::constant(loss.tensor().ones_like()?);
     let inputs: Vec<&Value> = variables.iter().collect();
-    pull_back(&[(loss, seed)], &inputs, Order::First)?
+    pull_back(vec![(loss.clone(), seed)], &inputs, Order::First)?
         .into_iter()
         .zip(variables)
         .map(|(gradient, variable)| match gradient {

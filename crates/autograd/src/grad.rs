@@ -18,6 +18,8 @@ use crate::{
 
 /// The gradient of a scalar `loss` with respect to each of `inputs`.
 ///
+/// A loss that is given away, not lent, gives the memory of its graph back as the walk passes.
+///
 /// # Shapes
 /// - `loss`: one element
 /// - result: as `inputs`, in their order
@@ -25,7 +27,7 @@ use crate::{
 /// # Errors
 /// [`Error::NotScalar`], [`Error::NotVariable`], and [`Error::Unreached`], which names the first input that the
 /// loss does not depend on by its position; use [`grad_or_none`] where that may happen.
-pub fn grad(loss: &Value, inputs: &[&Value], order: Order) -> Result<Vec<Value>> {
+pub fn grad(loss: impl Into<Value>, inputs: &[&Value], order: Order) -> Result<Vec<Value>> {
     grad_or_none(loss, inputs, order)?
         .into_iter()
         .enumerate()
@@ -41,7 +43,11 @@ pub fn grad(loss: &Value, inputs: &[&Value], order: Order) -> Result<Vec<Value>>
 ///
 /// # Errors
 /// As [`grad`].
-pub fn grad_params(loss: &Value, params: &Params<Value>, order: Order) -> Result<Params<Value>> {
+pub fn grad_params(
+    loss: impl Into<Value>,
+    params: &Params<Value>,
+    order: Order,
+) -> Result<Params<Value>> {
     let inputs: Vec<&Value> = params.values().collect();
     let name = |index: usize| {
         let name = params.names().nth(index).unwrap_or_default();
@@ -67,23 +73,30 @@ pub fn grad_params(loss: &Value, params: &Params<Value>, order: Order) -> Result
 ///
 /// # Errors
 /// [`Error::NotScalar`], [`Error::NotVariable`], or a failing tensor operation.
-pub fn grad_or_none(loss: &Value, inputs: &[&Value], order: Order) -> Result<Vec<Option<Value>>> {
+pub fn grad_or_none(
+    loss: impl Into<Value>,
+    inputs: &[&Value],
+    order: Order,
+) -> Result<Vec<Option<Value>>> {
+    let loss = loss.into();
     if loss.tensor().elem_count() != 1 {
         return Err(Error::NotScalar {
             shape: loss.dims().to_vec(),
         });
     }
     let seed = Value::constant(loss.tensor().ones_like()?);
-    pull_back(&[(loss, seed)], inputs, order)
+    pull_back(vec![(loss, seed)], inputs, order)
 }
 
 /// The vector-Jacobian product: what `outputs` weighted by their cotangents pull back to each of `inputs`.
 /// `None` stands for a zero by structure.
 ///
+/// What only `outputs` holds of their graph is freed as the walk passes.
+///
 /// # Errors
 /// [`Error::NotVariable`], or a failing tensor operation.
 pub fn pull_back(
-    outputs: &[(&Value, Value)],
+    outputs: Vec<(Value, Value)>,
     inputs: &[&Value],
     order: Order,
 ) -> Result<Vec<Option<Value>>> {
@@ -92,7 +105,7 @@ pub fn pull_back(
 
 /// [`pull_back`] that takes the inputs as independent of one another: it does not follow one input to another.
 pub(crate) fn pull_back_partially(
-    outputs: &[(&Value, Value)],
+    outputs: Vec<(Value, Value)>,
     inputs: &[&Value],
     order: Order,
 ) -> Result<Vec<Option<Value>>> {
@@ -107,7 +120,7 @@ enum Beyond {
 }
 
 fn walk(
-    outputs: &[(&Value, Value)],
+    outputs: Vec<(Value, Value)>,
     inputs: &[&Value],
     order: Order,
     beyond: Beyond,
@@ -121,20 +134,24 @@ fn walk(
             })
         })
         .collect::<Result<Vec<Source>>>()?;
-    let roots = outputs.iter().filter_map(|(output, _)| output.source());
-    let graph = Graph::reaching(roots, &wanted, beyond);
+    // Of an output only its place in the graph is needed.
+    let roots: Vec<(Source, Value)> = outputs
+        .into_iter()
+        .filter_map(|(output, cotangent)| Some((output.into_source()?, cotangent)))
+        .collect();
+    let mut graph = Graph::reaching(roots.iter().map(|(source, _)| source), &wanted, beyond);
     let mut gradients: Vec<Vec<Vec<Value>>> = graph
         .nodes
         .iter()
         .map(|node| vec![Vec::new(); node.n_outputs])
         .collect();
-    for (output, cotangent) in outputs {
-        if let Some((index, slot)) = output.source().and_then(|source| graph.find(source)) {
-            gradients[index][slot].push(cotangent.clone());
+    for (source, cotangent) in roots {
+        if let Some((index, slot)) = graph.find(&source) {
+            gradients[index][slot].push(cotangent);
         }
     }
-    for index in (0..graph.nodes.len()).rev() {
-        let node = &graph.nodes[index];
+    while let Some(node) = graph.nodes.pop() {
+        let (index, node) = (graph.nodes.len(), &node);
         let Some(op) = &node.op else { continue };
         // A node whose own gradient is asked for keeps it; any other gives its memory back here.
         let asked = wanted.iter().any(|source| Arc::ptr_eq(&source.node, node));
@@ -193,11 +210,9 @@ pub fn hessian_vector_product(
     vectors: &[Tensor],
 ) -> Result<(Vec<Tensor>, Vec<Tensor>)> {
     let gradients = grad(loss, inputs, Order::Higher)?;
-    let pairs: Vec<(&Value, Value)> = gradients
-        .iter()
-        .zip(vectors.iter().cloned().map(Value::constant))
-        .collect();
-    let products = pull_back(&pairs, inputs, Order::First)?
+    let cotangents = vectors.iter().cloned().map(Value::constant);
+    let pairs = gradients.iter().cloned().zip(cotangents).collect();
+    let products = pull_back(pairs, inputs, Order::First)?
         .into_iter()
         .zip(inputs)
         .map(|(product, input)| match product {
@@ -227,14 +242,14 @@ fn total(shares: &[Value]) -> Result<Option<Value>> {
 }
 
 /// The nodes on a path from the roots to a wanted value, parents first.
-struct Graph<'a> {
-    nodes: Vec<&'a Arc<Node>>,
+struct Graph {
+    nodes: Vec<Arc<Node>>,
     index: HashMap<*const Node, usize>,
 }
 
-impl<'a> Graph<'a> {
+impl Graph {
     /// A depth-first walk without recursion: graphs of graphs are thousands of nodes deep.
-    fn reaching(
+    fn reaching<'a>(
         roots: impl Iterator<Item = &'a Source>,
         wanted: &'a [Source],
         beyond: Beyond,
@@ -274,7 +289,7 @@ impl<'a> Graph<'a> {
                 reaches.insert(key, on_path);
                 if on_path {
                     graph.index.insert(key, graph.nodes.len());
-                    graph.nodes.push(node);
+                    graph.nodes.push(Arc::clone(node));
                 }
             }
         }

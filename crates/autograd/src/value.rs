@@ -73,6 +73,21 @@ pub trait Op: Send + Sync {
     /// # Errors
     /// When a tensor operation fails.
     fn backward(&self, grads: &[Option<Value>], rule: &Rule<'_>) -> Result<Vec<Option<Value>>>;
+
+    /// How to compute the only output again from what is kept, if that is so cheap that nobody should keep the output.
+    fn again(&self) -> Option<Again<'_>> {
+        None
+    }
+}
+
+/// How to compute a tensor once more.
+pub(crate) type Again<'a> = Box<dyn Fn() -> Result<Tensor> + 'a>;
+
+/// A value that an operation keeps for its rule.
+pub(crate) enum Kept {
+    Value(Value),
+    /// The output of an operation that is cheaper to run again than to keep.
+    Again(Source),
 }
 
 /// What a gradient rule may ask while it runs.
@@ -88,6 +103,20 @@ impl Rule<'_> {
         match self.order {
             Order::First => value.detach(),
             Order::Higher => value.clone(),
+        }
+    }
+
+    /// The same for a value that may have to be computed again.
+    ///
+    /// # Errors
+    /// When a tensor operation fails.
+    pub(crate) fn restored(&self, kept: &Kept) -> Result<Value> {
+        match kept {
+            Kept::Value(value) => Ok(self.saved(value)),
+            Kept::Again(source) => Ok(Value {
+                tensor: source.node.again().expect("it was cheap when it was kept")()?,
+                source: (self.order == Order::Higher).then(|| source.clone()),
+            }),
         }
     }
 
@@ -223,6 +252,18 @@ impl Value {
         self.source.as_ref()
     }
 
+    pub(crate) fn into_source(self) -> Option<Source> {
+        self.source
+    }
+
+    /// The value as an operation should keep it that needs it in its rule.
+    pub(crate) fn kept(&self) -> Kept {
+        match &self.source {
+            Some(source) if source.node.again().is_some() => Kept::Again(source.clone()),
+            _ => Kept::Value(self.clone()),
+        }
+    }
+
     /// The shape as a slice.
     pub fn dims(&self) -> &[usize] {
         self.tensor.dims()
@@ -257,8 +298,8 @@ impl Value {
     }
 }
 
-/// An estimate of the memory that the graph behind some values holds, in bytes: the outputs of all its operations,
-/// each counted once. A view counts as if it were a copy; what a fused operation keeps beside its output does not count.
+/// An estimate of the memory that the graph behind some values holds, in bytes: the outputs of all its operations
+/// but those that are computed again, each counted once. A view counts as if it were a copy; what a fused operation keeps beside its output does not count.
 pub fn graph_bytes<'a>(values: impl IntoIterator<Item = &'a Value>) -> usize {
     let mut seen = HashSet::new();
     let mut pending: Vec<&Arc<Node>> = values
@@ -277,6 +318,13 @@ pub fn graph_bytes<'a>(values: impl IntoIterator<Item = &'a Value>) -> usize {
 
 fn size(tensor: &Tensor) -> usize {
     tensor.elem_count() * tensor.dtype().size_in_bytes()
+}
+
+/// The same value, so that functions which may free what they are given can be lent it too.
+impl From<&Value> for Value {
+    fn from(value: &Value) -> Self {
+        value.clone()
+    }
 }
 
 impl fmt::Debug for Value {
@@ -303,6 +351,10 @@ impl Drop for Node {
 }
 
 impl Node {
+    fn again(&self) -> Option<Again<'_>> {
+        self.op.as_ref()?.again()
+    }
+
     /// A node for an operation, unless all its parents are constants.
     fn new(
         outputs: &[Tensor],
@@ -312,11 +364,13 @@ impl Node {
         let parents: Vec<_> = parents.iter().map(|parent| parent.source.clone()).collect();
         let on_graph = parents.iter().any(Option::is_some);
         on_graph.then(|| {
+            let op = op();
+            let is_kept = op.again().is_none();
             Arc::new(Self {
-                op: Some(op()),
+                op: Some(op),
                 parents,
                 n_outputs: outputs.len(),
-                bytes: outputs.iter().map(size).sum(),
+                bytes: outputs.iter().filter(|_| is_kept).map(size).sum(),
             })
         })
     }

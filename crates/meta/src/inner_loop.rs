@@ -171,7 +171,7 @@ pub fn adapt_by<E: Into<LossError>>(
         let fast = theta.variables();
         let loss = evaluate(&support, &rest.overlaid(&fast))?;
         support_losses.push(finite(&loss, "support loss", step)?);
-        let gradient = grad_params(&loss, &fast, Order::First)?;
+        let gradient = grad_params(loss, &fast, Order::First)?;
         theta = update(step, theta, gradient)?;
     }
     Ok(Adapted {
@@ -287,7 +287,7 @@ pub fn step_graph_bytes<E: Into<LossError>>(
 ) -> Result<usize> {
     let start = Start::new(slow, prepare, adapt, train)?;
     let graph = StepGraph::exact(support, &start.theta, &start.wanted, &start.frozen)?;
-    Ok(graph_bytes(graph.gradient.values().chain([&graph.loss])))
+    Ok(graph_bytes(graph.gradient.values()))
 }
 
 /// Where an inner loop starts, and what it has around it.
@@ -339,10 +339,10 @@ fn prepared<E: Into<LossError>>(
 
 impl Prepared {
     /// Takes gradients from what was prepared to the start it was prepared from.
-    fn pull_back(&self, pulled: &mut Params<Option<Value>>, sources: &Params<Value>) -> Result<()> {
+    fn pull_back(self, pulled: &mut Params<Option<Value>>, sources: &Params<Value>) -> Result<()> {
         let mut pairs = Vec::with_capacity(self.start.len() + self.fixed.len());
-        for (name, value) in self.start.iter().chain(self.fixed.iter()) {
-            if let Some(u) = pulled.remove(name).flatten()
+        for (name, value) in self.start.into_iter().chain(self.fixed) {
+            if let Some(u) = pulled.remove(&name).flatten()
                 && !value.is_constant()
             {
                 pairs.push((value, u));
@@ -352,7 +352,7 @@ impl Prepared {
             return Ok(());
         }
         let inputs: Vec<&Value> = sources.values().collect();
-        let shares = pull_back(&pairs, &inputs, Order::First)?;
+        let shares = pull_back(pairs, &inputs, Order::First)?;
         for (name, share) in sources.names().zip(shares) {
             add_to(pulled, name, share)?;
         }
@@ -378,13 +378,14 @@ fn query_gradient<E: Into<LossError>>(
     let loss = evaluate(&query, &frozen.overlaid(&variables))?;
     let number = finite(&loss, "query loss", steps)?;
     let inputs: Vec<&Value> = variables.values().collect();
-    let gradients = grad_or_none(&loss, &inputs, Order::First)?;
+    let gradients = grad_or_none(loss, &inputs, Order::First)?;
     let names = variables.names().map(str::to_owned);
     Ok((number, names.zip(gradients).collect()))
 }
 
 /// The support loss at one point of the inner loop and its gradient with respect to what adapts.
 struct StepGraph {
+    /// A constant.
     loss: Value,
     gradient: Params<Value>,
     /// What adapts and what else the meta-gradient is asked for.
@@ -404,10 +405,9 @@ impl StepGraph {
             &support,
             &frozen.overlaid(&wanted.constants()).overlaid(&variables),
         )?;
-        let gradient = grad_params(&loss, &variables, Order::First)?;
         Ok(Self {
             loss: loss.detach(),
-            gradient,
+            gradient: grad_params(loss, &variables, Order::First)?,
             variables,
         })
     }
@@ -422,25 +422,24 @@ impl StepGraph {
         let adapting = theta.variables();
         let variables = adapting.overlaid(&wanted.variables());
         let loss = evaluate(&support, &frozen.overlaid(&variables))?;
-        let gradient = grad_params(&loss, &adapting, Order::Higher)?;
         Ok(Self {
-            loss,
-            gradient,
+            loss: loss.detach(),
+            gradient: grad_params(loss, &adapting, Order::Higher)?,
             variables,
         })
     }
 
     /// Takes `u` from after this step to before it, and returns the step's share of the learning rate's derivative.
-    fn pull_back(&self, u: &mut Params<Option<Value>>, lr: f64) -> Result<f64> {
+    fn pull_back(self, u: &mut Params<Option<Value>>, lr: f64) -> Result<f64> {
         let lr_gradient = -product(&self.gradient, u)?;
         let mut pairs = Vec::with_capacity(self.gradient.len());
-        for (name, gradient) in self.gradient.iter() {
-            if let Some(u) = u.get(name)? {
+        for (name, gradient) in self.gradient {
+            if let Some(u) = u.get(&name)? {
                 pairs.push((gradient, u.affine(-lr, 0.0)?));
             }
         }
         let inputs: Vec<&Value> = self.variables.values().collect();
-        let products = pull_back(&pairs, &inputs, Order::First)?;
+        let products = pull_back(pairs, &inputs, Order::First)?;
         for (name, product) in self.variables.names().zip(products) {
             add_to(u, name, product)?;
         }

@@ -11,11 +11,11 @@ use super::{
 use crate::{
     error::{Error, Result},
     kernels::{self, for_float, on_host, vectorized, with_slices},
-    value::{Op, Rule, Value},
+    value::{Kept, Op, Rule, Value},
 };
 
 struct Linear {
-    input: Value,
+    input: Kept,
     weight: Value,
 }
 
@@ -28,7 +28,7 @@ impl Op for Linear {
         let grad = only(grads);
         Ok(vec![
             rule.when_wanted(0, || grad.matmul(&rule.saved(&self.weight)))?,
-            rule.when_wanted(1, || grad.transposed_matmul(&rule.saved(&self.input)))?,
+            rule.when_wanted(1, || grad.transposed_matmul(&rule.restored(&self.input)?))?,
             rule.when_wanted(2, || grad.sum_to(&[grad.dims()[1]]))?,
         ])
     }
@@ -57,7 +57,7 @@ pub fn linear(x: &Value, weight: &Value, bias: &Value) -> Result<Value> {
     };
     Ok(Value::from_op(tensor, &[x, weight, bias], || {
         Box::new(Linear {
-            input: x.clone(),
+            input: x.kept(),
             weight: weight.clone(),
         })
     }))

@@ -6,14 +6,14 @@ use super::only;
 use crate::{
     error::Result,
     kernels::matmul::matmul,
-    value::{Op, Rule, Value},
+    value::{Kept, Op, Rule, Value},
 };
 
 /// `left right`, or `left^T right`, which has no view of the left operand, so that its gradients lie in memory as the
 /// operands do.
 struct MatMul {
-    left: Value,
-    right: Value,
+    left: Kept,
+    right: Kept,
     left_transposed: bool,
 }
 
@@ -24,16 +24,17 @@ impl Op for MatMul {
 
     fn backward(&self, grads: &[Option<Value>], rule: &Rule<'_>) -> Result<Vec<Option<Value>>> {
         let grad = only(grads);
-        let (left, right) = (rule.saved(&self.left), rule.saved(&self.right));
+        let left = || rule.restored(&self.left);
+        let right = || rule.restored(&self.right);
         Ok(if self.left_transposed {
             vec![
-                rule.when_wanted(0, || right.matmul(&grad.t()?))?,
-                rule.when_wanted(1, || left.matmul(grad))?,
+                rule.when_wanted(0, || right()?.matmul(&grad.t()?))?,
+                rule.when_wanted(1, || left()?.matmul(grad))?,
             ]
         } else {
             vec![
-                rule.when_wanted(0, || grad.matmul(&right.t()?))?,
-                rule.when_wanted(1, || left.t()?.matmul(grad))?,
+                rule.when_wanted(0, || grad.matmul(&right()?.t()?))?,
+                rule.when_wanted(1, || left()?.t()?.matmul(grad))?,
             ]
         })
     }
@@ -50,8 +51,8 @@ impl Value {
         let tensor = matmul(&self.tensor().t()?, other.tensor())?;
         Ok(Self::from_op(tensor, &[self, other], || {
             Box::new(MatMul {
-                left: self.clone(),
-                right: other.clone(),
+                left: self.kept(),
+                right: other.kept(),
                 left_transposed: true,
             })
         }))
@@ -70,8 +71,8 @@ impl Value {
         let tensor = matmul(self.tensor(), other.tensor())?;
         Ok(Self::from_op(tensor, &[self, other], || {
             Box::new(MatMul {
-                left: self.clone(),
-                right: other.clone(),
+                left: self.kept(),
+                right: other.kept(),
                 left_transposed: false,
             })
         }))

@@ -2,6 +2,8 @@
 //!
 //! Not here: softmax and losses.
 
+use candle_core::Tensor;
+
 use super::only;
 use crate::{
     error::Result,
@@ -39,6 +41,14 @@ impl Op for Broadcast {
     }
 }
 
+/// The sums of columns as a product with a row of ones: where candle reduces, it walks a column in memory, which a GPU
+/// does many times more slowly.
+fn columns_by_product(x: &Tensor) -> Result<Tensor> {
+    let n = x.dims()[x.rank() - 1];
+    let rows = x.reshape(((), n))?;
+    Ok(Tensor::ones((1, rows.dims()[0]), x.dtype(), x.device())?.matmul(&rows)?)
+}
+
 impl Value {
     /// The sum over the given axes, which stay with length one.
     ///
@@ -47,10 +57,15 @@ impl Value {
     pub fn sum_keepdim(&self, axes: &[usize]) -> Result<Self> {
         let x = self.tensor();
         let last = self.dims().len().saturating_sub(1);
-        let tensor = if last > 0 && on_host(x) && axes.iter().copied().eq(0..last) {
+        let tensor = if last > 0 && axes.iter().copied().eq(0..last) {
             let mut dims = vec![1; last];
             dims.push(self.dims()[last]);
-            columns(x)?.reshape(dims)?
+            let sums = if on_host(x) {
+                columns(x)?
+            } else {
+                columns_by_product(x)?
+            };
+            sums.reshape(dims)?
         } else {
             x.sum_keepdim(axes)?
         };

@@ -6,7 +6,7 @@ use super::only;
 use crate::{
     error::Result,
     kernels,
-    value::{Op, Rule, Value},
+    value::{Again, Op, Rule, Value},
 };
 
 #[derive(Clone, Copy)]
@@ -59,6 +59,15 @@ impl Op for Unary {
         };
         Ok(vec![Some(grad)])
     }
+
+    fn again(&self) -> Option<Again<'_>> {
+        let Kind::Gelu(order) = self.kind else {
+            return None;
+        };
+        Some(Box::new(move || {
+            kernels::gelu::derivative(self.input.tensor(), order, None)
+        }))
+    }
 }
 
 /// A number times the derivative of that order of gelu: what gelu's rule needs, in one pass.
@@ -81,6 +90,13 @@ impl Op for GeluTimes {
             })?,
             rule.when_wanted(1, || x.gelu_times(grad, self.order))?,
         ])
+    }
+
+    fn again(&self) -> Option<Again<'_>> {
+        Some(Box::new(|| {
+            let factor = Some(self.factor.tensor());
+            kernels::gelu::derivative(self.input.tensor(), self.order, factor)
+        }))
     }
 }
 

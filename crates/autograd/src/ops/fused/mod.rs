@@ -141,13 +141,13 @@ pub(crate) fn composed_twice<F: Fused>(
     let (inputs, grad) = aliases.split_at(inputs.len());
     let output = fused.composed(inputs)?;
     let variables: Vec<&Value> = inputs.iter().collect();
-    let first = pull_back_partially(&[(&output, grad[0].clone())], &variables, Order::Higher)?;
-    let pairs: Vec<(&Value, Value)> = first
-        .iter()
+    let first = pull_back_partially(vec![(output, grad[0].clone())], &variables, Order::Higher)?;
+    let pairs = first
+        .into_iter()
         .zip(cotangents)
-        .filter_map(|(value, cotangent)| Some((value.as_ref()?, cotangent.clone()?)))
+        .filter_map(|(value, cotangent)| Some((value?, cotangent.clone()?)))
         .collect();
-    pull_back_partially(&pairs, &aliases.iter().collect::<Vec<_>>(), Order::Higher)
+    pull_back_partially(pairs, &aliases.iter().collect::<Vec<_>>(), Order::Higher)
 }
 
 fn tensors(values: &[Value]) -> Vec<&Tensor> {

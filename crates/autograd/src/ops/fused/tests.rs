@@ -24,7 +24,7 @@ fn check<F: Fused>(fused: &F, shapes: &[&[usize]]) {
 
         let grad = Value::variable(numbers(by_kernel.dims(), 10).to_dtype(dtype).unwrap());
         let first = |output: &Value, order| {
-            pull_back(&[(output, grad.clone())], &variables, order).unwrap()
+            pull_back(vec![(output.clone(), grad.clone())], &variables, order).unwrap()
         };
         let by_kernel = first(&by_kernel, Order::Higher);
         for (input, (a, b)) in by_kernel
@@ -49,15 +49,15 @@ fn check<F: Fused>(fused: &F, shapes: &[&[usize]]) {
                 ))
             })
             .collect();
-        let pairs: Vec<(&Value, Value)> = by_kernel
+        let pairs: Vec<(Value, Value)> = by_kernel
             .iter()
             .zip(&cotangents)
-            .map(|(a, b)| (a.as_ref().unwrap(), b.clone().unwrap()))
+            .map(|(a, b)| (a.clone().unwrap(), b.clone().unwrap()))
             .collect();
         let wanted: Vec<&Value> = inputs.iter().chain([&grad]).collect();
         let by_definition = composed_twice(fused, &inputs, &grad, &cotangents).unwrap();
         for (order, what) in [(Order::First, "by kernel"), (Order::Higher, "composed")] {
-            let twice = pull_back(&pairs, &wanted, order).unwrap();
+            let twice = pull_back(pairs.clone(), &wanted, order).unwrap();
             for (input, (a, b)) in twice.iter().zip(&by_definition).enumerate() {
                 let (Some(a), Some(b)) = (a, b) else {
                     assert!(
