@@ -2,16 +2,14 @@
 //!
 //! Deliberately not here: the model, the losses and the optimizer, which are the libraries' own.
 
-use anyhow::{Result, ensure};
+use anyhow::Result;
 use candle_core::{DType, Device, Tensor};
 use clap::Args;
 use metashot_autograd::{
     Order, Params, Patterns, Value,
-    ops::{cross_entropy, cross_entropy_by_task},
+    ops::{cross_entropy_by_task, linear},
 };
-use metashot_meta::{
-    AdamW, InnerLoop, LossError, Memory, prototype_logits, prototypes, unprepared,
-};
+use metashot_meta::{AdamW, InnerLoop, LossError, Memory, Prepared, prototype_head, prototypes};
 use metashot_models::Conv4;
 use rand_chacha::{ChaCha8Rng, rand_core::SeedableRng};
 use serde::Serialize;
@@ -142,27 +140,39 @@ impl Maml {
 
 impl Proto {
     pub(crate) fn run(&self, bound: &Bound) -> Result<serde_json::Value> {
-        ensure!(!bound.is_batched(), "`--tasks batch` is for MAML");
         let device = bound.open()?;
         let (model, params) = model(self.way, bound.seed, &device)?;
         // The head has no part in the loss.
         let (_, params) = params.split(&Patterns::new(["head"]))?;
+        let n_tasks = if bound.is_batched() {
+            self.meta_batch
+        } else {
+            1
+        };
         let (n_support, n_query) = (self.way * self.shot, self.way * self.query);
         let mut draw = Draw::new(bound.seed);
-        let batches = (0..BATCHES * self.meta_batch as u64)
-            .map(|_| pictures(&mut draw, n_support + n_query, &device))
+        let batches = (0..BATCHES * (self.meta_batch / n_tasks) as u64)
+            .map(|_| pictures(&mut draw, n_tasks * (n_support + n_query), &device))
             .collect::<Result<Vec<_>>>()?;
-        let (support_labels, query_labels) =
-            (labels(self.way, self.shot), labels(self.way, self.query));
-        let loss = |episode: &Value, params: &Params<Value>| -> Result<Value, LossError> {
-            let embeddings = model.embed(params, episode)?;
-            let support = embeddings.narrow(0, 0, n_support)?;
-            let query = embeddings.narrow(0, n_support, n_query)?;
-            let centres = prototypes(&support, &support_labels, self.way)?;
-            Ok(cross_entropy(
-                &prototype_logits(&query, &centres)?,
-                &query_labels,
-            )?)
+        // Each task has classes of its own.
+        let support_labels = labels(n_tasks * self.way, self.shot);
+        let query_labels = labels(self.way, self.query).repeat(n_tasks);
+        let loss = |episodes: &Value, params: &Params<Value>| -> Result<Value, LossError> {
+            let embeddings = model.embed(params, episodes)?.by_task(n_tasks)?;
+            let rows = |from, n| {
+                let rows = embeddings.narrow(1, from, n)?;
+                rows.reshape(&[n_tasks * n, rows.dims()[2]])
+            };
+            let (support, query) = (rows(0, n_support)?, rows(n_support, n_query)?);
+            let centres = prototypes(&support, &support_labels, n_tasks * self.way)?;
+            let centres = if n_tasks > 1 {
+                centres.by_task(n_tasks)?
+            } else {
+                centres
+            };
+            let [weight, bias] = prototype_head(&centres, 1.0)?;
+            let logits = linear(&query, &weight, &bias)?;
+            Ok(cross_entropy_by_task(&logits, &query_labels, n_tasks)?)
         };
         // Nothing adapts: the meta-gradient is the loss's gradient.
         let inner = InnerLoop {
@@ -172,14 +182,8 @@ impl Proto {
             order: Order::First,
             memory: Memory::Flat,
         };
-        let times = train(
-            params,
-            &batches,
-            (self.meta_batch, 1),
-            (loss, loss),
-            &inner,
-            bound,
-        )?;
+        let of_step = (self.meta_batch, n_tasks);
+        let times = train(params, &batches, of_step, (loss, loss), &inner, bound)?;
         bound.line(
             "proto",
             self,
@@ -217,8 +221,19 @@ fn train<T: Sync>(
         } else {
             Step::Each(&batches[at * meta_batch..(at + 1) * meta_batch])
         };
-        training.step(&tasks, |_, p| unprepared(p), &support, &query)
+        training.step(&tasks, |_, p| prepare(p, n_tasks), &support, &query)
     })
+}
+
+/// The statistics of a normalisation are those of one task, so each needs one of its own, whether or not it adapts.
+fn prepare(params: &Params<Value>, n_tasks: usize) -> Result<Prepared, LossError> {
+    let mut prepared = Prepared::default();
+    if n_tasks > 1 {
+        for (name, value) in params.iter().filter(|(name, _)| name.contains(".norm.")) {
+            prepared.start.insert(name, value.for_each_task(n_tasks)?);
+        }
+    }
+    Ok(prepared)
 }
 
 fn model(n_classes: usize, seed: u64, device: &Device) -> Result<(Conv4, Params)> {

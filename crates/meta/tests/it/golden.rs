@@ -394,7 +394,8 @@ fn single_precision_meets_the_references() {
 #[expect(clippy::print_stderr, reason = "a test that is skipped says so")]
 fn a_gpu_meets_the_references() {
     let device = if cuda_is_available() {
-        Device::new_cuda(0).unwrap()
+        // One queue for all threads, as the program opens it.
+        Device::new_cuda_with_stream(0).unwrap()
     } else if metal_is_available() {
         Device::new_metal(0).unwrap()
     } else {
