@@ -7,7 +7,10 @@ use std::sync::Arc;
 
 use candle_core::Tensor;
 
-use super::fused::{Fused, apply};
+use super::{
+    fused::{Fused, apply},
+    index::Places,
+};
 use crate::{
     error::{Error, Result},
     kernels::{
@@ -71,35 +74,32 @@ impl Attention {
     }
 }
 
-/// Sentences as a rectangle, each filled up to the longest.
+/// Sentences of different lengths as a rectangle, each filled up to the longest.
 struct Padding {
-    longest: usize,
-    /// The token in each place of the rectangle; any token where there is none.
-    tokens: Vec<u32>,
-    /// 0 where there is a token, and so far below it where there is none that its exponential is 0.
-    mask: Vec<f64>,
-    /// The place of each token.
-    places: Vec<u32>,
+    places: Places,
+    /// `(sentences, 1, 1, longest)`: 0 where there is a token, and so far below it where there is none that its
+    /// exponential is 0.
+    mask: Value,
 }
 
 impl Padding {
-    fn new(lengths: &[usize]) -> Self {
-        let longest = lengths.iter().copied().max().unwrap_or(0);
+    /// For tokens like these; none if nothing has to be filled up.
+    fn new(lengths: &[usize], longest: usize, like: &Value) -> Result<Option<Self>> {
+        if lengths.iter().all(|&length| length == longest) {
+            return Ok(None);
+        }
         let n_places = lengths.len() * longest;
-        let (mut tokens, mut mask) = (vec![0; n_places], vec![-1e9; n_places]);
-        let mut places = Vec::new();
+        let (mut places, mut mask) = (Vec::new(), vec![-1e9; n_places]);
         for (sentence, &length) in lengths.iter().enumerate() {
             for place in sentence * longest..sentence * longest + length {
-                (tokens[place], mask[place]) = (places.len() as u32, 0.0);
                 places.push(place as u32);
+                mask[place] = 0.0;
             }
         }
-        Self {
-            longest,
-            tokens,
-            mask,
-            places,
-        }
+        Ok(Some(Self {
+            places: Places::new(&places, n_places, like.device())?,
+            mask: Value::constant_like(&mask, &[lengths.len(), 1, 1, longest], like)?,
+        }))
     }
 }
 
@@ -110,26 +110,32 @@ impl Fused for Attention {
     fn composed(&self, inputs: &[Value]) -> Result<Value> {
         let hidden = inputs[0].dims()[1];
         let size = hidden / self.n_heads;
-        let padding = Padding::new(&self.lengths);
-        let (n, longest) = (self.lengths.len(), padding.longest);
-        let device = inputs[0].device();
-        let places = Tensor::new(&padding.tokens[..], device)?;
+        let n = self.lengths.len();
+        let longest = self.lengths.iter().copied().max().unwrap_or(0);
+        let padding = Padding::new(&self.lengths, longest, &inputs[0])?;
         let heads = |x: &Value| {
-            x.rows(&places)?
-                .reshape(&[n, longest, self.n_heads, size])?
+            let x = match &padding {
+                Some(padding) => x.to_places(&padding.places)?,
+                None => x.clone(),
+            };
+            x.reshape(&[n, longest, self.n_heads, size])?
                 .permute(&[0, 2, 1, 3])
         };
         let (q, k, v) = (heads(&inputs[0])?, heads(&inputs[1])?, heads(&inputs[2])?);
-        let mask = Value::constant_like(&padding.mask, &[n, 1, 1, longest], &q)?;
-        let padded = q
-            .matmul(&k.t()?)?
-            .affine(1.0 / (size as f64).sqrt(), 0.0)?
-            .add(&mask)?
+        let scores = q.matmul(&k.t()?)?.affine(1.0 / (size as f64).sqrt(), 0.0)?;
+        let scores = match &padding {
+            Some(padding) => scores.add(&padding.mask)?,
+            None => scores,
+        };
+        let out = scores
             .softmax()?
             .matmul(&v)?
             .permute(&[0, 2, 1, 3])?
             .reshape(&[n * longest, hidden])?;
-        padded.rows(&Tensor::new(&padding.places[..], device)?)
+        match &padding {
+            Some(padding) => out.from_places(&padding.places),
+            None => Ok(out),
+        }
     }
 
     fn forward(&self, inputs: &[&Tensor]) -> Result<(Tensor, Vec<Tensor>)> {

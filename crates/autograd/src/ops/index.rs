@@ -1,8 +1,8 @@
-//! Rows by index: an embedding table's lookup, and its dual.
+//! Rows by index: an embedding table's lookup, rows put to places of their own, and the dual of each.
 //!
 //! Not here: picking one element a row, which the losses do on their own.
 
-use candle_core::Tensor;
+use candle_core::{Device, Tensor};
 
 use super::only;
 use crate::{
@@ -41,7 +41,80 @@ impl Op for AddRows {
     }
 }
 
+/// A place of its own for each of some rows.
+#[derive(Clone)]
+pub(crate) struct Places {
+    /// The place of each row.
+    of_rows: Tensor,
+    /// The row in each place, or their number where there is none.
+    rows_in: Tensor,
+}
+
+impl Places {
+    /// `of_rows`: the place of each row, all below `n_places` and none twice.
+    pub(crate) fn new(of_rows: &[u32], n_places: usize, device: &Device) -> Result<Self> {
+        let mut rows_in = vec![of_rows.len() as u32; n_places];
+        for (row, &place) in of_rows.iter().enumerate() {
+            rows_in[place as usize] = row as u32;
+        }
+        Ok(Self {
+            of_rows: Tensor::new(of_rows, device)?,
+            rows_in: Tensor::new(rows_in, device)?,
+        })
+    }
+}
+
+/// Rows to their places, or back from there: each is the other's gradient, and neither adds anything up, which a GPU is
+/// slow at.
+struct Move {
+    places: Places,
+    is_back: bool,
+}
+
+impl Op for Move {
+    fn name(&self) -> &'static str {
+        if self.is_back {
+            "rows from places"
+        } else {
+            "rows to places"
+        }
+    }
+
+    fn backward(&self, grads: &[Option<Value>], _rule: &Rule<'_>) -> Result<Vec<Option<Value>>> {
+        Ok(vec![Some(only(grads).moved(&self.places, !self.is_back)?)])
+    }
+}
+
 impl Value {
+    /// Each row at its place, and zeros elsewhere.
+    ///
+    /// # Shapes
+    /// - `self`: `(rows, features)`
+    /// - result: `(places, features)`
+    pub(crate) fn to_places(&self, places: &Places) -> Result<Self> {
+        self.moved(places, false)
+    }
+
+    /// The dual of [`Value::to_places`]: what is at the place of each row.
+    pub(crate) fn from_places(&self, places: &Places) -> Result<Self> {
+        self.moved(places, true)
+    }
+
+    fn moved(&self, places: &Places, is_back: bool) -> Result<Self> {
+        let tensor = if is_back {
+            self.tensor().index_select(&places.of_rows, 0)?
+        } else {
+            let nothing = Tensor::zeros((1, self.dims()[1]), self.dtype(), self.device())?;
+            Tensor::cat(&[self.tensor(), &nothing], 0)?.index_select(&places.rows_in, 0)?
+        };
+        Ok(Self::from_op(tensor, &[self], || {
+            Box::new(Move {
+                places: places.clone(),
+                is_back,
+            })
+        }))
+    }
+
     /// The rows of a table that `index` names, in its order.
     ///
     /// # Shapes

@@ -4,7 +4,7 @@
 //! a fixed size, so that the number of threads changes no bit; [`dot`], [`add_scaled`] and [`all_finite`] belong to a task
 //! and stay on its thread. Not here: anything that is differentiated.
 
-use candle_core::{DType, Device, Tensor};
+use candle_core::{D, DType, Device, Tensor};
 
 use crate::{
     error::{Error, Result},
@@ -22,7 +22,7 @@ pub fn dot<'a>(pairs: impl IntoIterator<Item = (&'a Tensor, &'a Tensor)>) -> Res
         if hosted(&[a, b]) {
             sum += reduce::dot(a, b)?;
         } else {
-            elsewhere.push((widest(a)? * widest(b)?)?.sum_all()?);
+            elsewhere.push(total(&(widest(a)? * widest(b)?)?)?);
         }
     }
     Ok(sum + fetch(&elsewhere)?.iter().sum::<f64>())
@@ -36,7 +36,7 @@ pub fn all_finite<'a>(tensors: impl IntoIterator<Item = &'a Tensor>) -> Result<b
     let mut elsewhere = Vec::new();
     for x in tensors {
         if !on_host(x) {
-            elsewhere.push(x.affine(0.0, 0.0)?.sum_all()?);
+            elsewhere.push(total(&x.affine(0.0, 0.0)?)?);
             continue;
         }
         let finite =
@@ -70,7 +70,7 @@ pub fn sum_of_squares<'a>(tensors: impl IntoIterator<Item = &'a Tensor>) -> Resu
         if on_host(x) {
             sum += for_float!(x, T => kernels::with_slices([x], |[x]: [&[T]; 1]| vector::sum_of_squares(x)))?;
         } else {
-            elsewhere.push(widest(x)?.sqr()?.sum_all()?);
+            elsewhere.push(total(&widest(x)?.sqr()?)?);
         }
     }
     Ok(sum + fetch(&elsewhere)?.iter().sum::<f64>())
@@ -244,6 +244,16 @@ fn widest(x: &Tensor) -> Result<Tensor> {
         DType::F64
     };
     Ok(x.to_dtype(widest)?)
+}
+
+/// The sum of all elements, row by row first: a GPU adds up each row on a processor of its own, but one row on one alone.
+fn total(x: &Tensor) -> Result<Tensor> {
+    let rows = if x.rank() > 1 {
+        x.sum(D::Minus1)?
+    } else {
+        x.clone()
+    };
+    Ok(rows.sum_all()?)
 }
 
 /// Brings scalars of a device to the host, all at once: to wait for one after another would leave the device idle.

@@ -121,8 +121,12 @@ fn layer_norm_kernels_follow_the_definition() {
 
 #[test]
 fn attention_kernels_follow_the_definition() {
-    for (lengths, n_heads, hidden) in [(vec![1], 1, 4), (vec![3, 1, 7], 2, 6), (vec![17, 5], 3, 24)]
-    {
+    for (lengths, n_heads, hidden) in [
+        (vec![1], 1, 4),
+        (vec![4, 4], 2, 6),
+        (vec![3, 1, 7], 2, 6),
+        (vec![17, 5], 3, 24),
+    ] {
         let tokens = lengths.iter().sum();
         let shape = [tokens, hidden];
         check(
