@@ -12,7 +12,7 @@ use pulp::{Simd, WithSimd};
 use super::{
     filled,
     matmul::{Product, Start},
-    tile::{self, ROWS, Rows},
+    tile::{self, Evenly, ROWS, Rows},
 };
 
 /// The least rows, columns and steps.
@@ -28,6 +28,9 @@ pub(super) fn tiled(job: &Product<'_, f32>, dst: &mut [f32]) -> bool {
         && job.scale.to_bits() == 1f32.to_bits()
         && pulp::Arch::new().dispatch(Tiled { job, dst })
 }
+
+/// Elements of a cache line.
+const LINE: usize = 16;
 
 struct Tiled<'a, 'd> {
     job: &'a Product<'a, f32>,
@@ -60,7 +63,10 @@ fn panels<S: Simd, const VECTORS: usize>(simd: S, job: &Product<'_, f32>, dst: &
     let panel = VECTORS * S::F32_LANES;
     // Runs of about one length.
     let run = k.div_ceil(k.div_ceil(RUN));
-    let mut side = vec![0f32; run * panel];
+    // On a boundary of cache lines, which no vector then lies across.
+    let mut side = vec![0f32; run * panel + LINE];
+    let boundary = side.as_ptr().align_offset(LINE * size_of::<f32>());
+    let side = &mut side[boundary..][..run * panel];
     for first in (0..k).step_by(run) {
         let n_steps = run.min(k - first);
         let beside = (a.col != 1).then(|| {
@@ -73,19 +79,11 @@ fn panels<S: Simd, const VECTORS: usize>(simd: S, job: &Product<'_, f32>, dst: &
                 }
             })
         });
-        let (data, rows, steps): (&[f32], Vec<usize>, Vec<usize>) = match &beside {
-            None => (
-                &a.data[a.start + first..],
-                (0..m).map(|i| i * a.row).collect(),
-                (0..n_steps).collect(),
-            ),
-            Some(tiles) => (
-                tiles,
-                (0..m)
-                    .map(|i| i / ROWS * ROWS * n_steps + i % ROWS)
-                    .collect(),
-                (0..n_steps).map(|step| step * ROWS).collect(),
-            ),
+        let rows: Vec<usize> = match &beside {
+            None => (0..m).map(|i| i * a.row).collect(),
+            Some(_) => (0..m)
+                .map(|i| i / ROWS * ROWS * n_steps + i % ROWS)
+                .collect(),
         };
         for column in (0..n).step_by(panel) {
             let n_columns = panel.min(n - column);
@@ -97,17 +95,21 @@ fn panels<S: Simd, const VECTORS: usize>(simd: S, job: &Product<'_, f32>, dst: &
                 Start::Row(row) => Start::Row(&row[column..]),
                 other => other,
             };
-            tile::panel::<S, VECTORS>(
-                simd,
-                (data, &rows, &steps),
-                Rows {
-                    data: side,
-                    width: panel,
-                },
-                n_columns,
-                start,
-                (&mut dst[column..], dst_row),
-            );
+            let b = Rows {
+                data: side,
+                width: panel,
+            };
+            let out = (&mut dst[column..], dst_row);
+            match &beside {
+                None => {
+                    let a = (&a.data[a.start + first..], &rows[..], Evenly::<1>(n_steps));
+                    tile::panel::<S, VECTORS>(simd, a, b, n_columns, start, out);
+                }
+                Some(tiles) => {
+                    let a = (&tiles[..], &rows[..], Evenly::<ROWS>(n_steps));
+                    tile::panel::<S, VECTORS>(simd, a, b, n_columns, start, out);
+                }
+            }
         }
     }
 }

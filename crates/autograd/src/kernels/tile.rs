@@ -1,7 +1,7 @@
 //! The register tile of `f32` products: a few rows times a few vectors of columns stay in registers over a run of steps.
 //!
-//! The left operand is addressed through two tables: element `(i, k)` is `a[rows[i] + steps[k]]`, which serves a matrix of
-//! any strides and a padded picture alike. Not here: which tiles there are (`indirect`, `product`).
+//! The left operand is addressed in two parts: element `(i, k)` is `a[rows[i] + steps.at(k)]`, which serves a matrix and a
+//! padded picture alike. Not here: which tiles there are (`indirect`, `product`).
 
 use pulp::Simd;
 
@@ -20,27 +20,74 @@ pub(super) struct Rows<'a> {
     pub(super) width: usize,
 }
 
+/// Where the steps of a left operand lie.
+pub(super) trait Steps: Copy {
+    fn count(self) -> usize;
+
+    /// The distance of step `k` from the start of its row.
+    fn at(self, k: usize) -> usize;
+
+    /// The largest of these distances, if there is one.
+    fn furthest(self) -> Option<usize>;
+}
+
+/// Anywhere.
+impl Steps for &[usize] {
+    #[inline(always)]
+    fn count(self) -> usize {
+        self.len()
+    }
+
+    #[inline(always)]
+    fn at(self, k: usize) -> usize {
+        self[k]
+    }
+
+    fn furthest(self) -> Option<usize> {
+        self.iter().copied().max()
+    }
+}
+
+/// So many, one after another: then an address is a pointer and an offset, and nothing has to be looked up or added.
+#[derive(Clone, Copy)]
+pub(super) struct Evenly<const APART: usize>(pub(super) usize);
+
+impl<const APART: usize> Steps for Evenly<APART> {
+    #[inline(always)]
+    fn count(self) -> usize {
+        self.0
+    }
+
+    #[inline(always)]
+    fn at(self, k: usize) -> usize {
+        k * APART
+    }
+
+    fn furthest(self) -> Option<usize> {
+        Some(self.0.checked_sub(1)? * APART)
+    }
+}
+
 /// `out = start + A b` for a panel of columns, tile by tile.
 ///
 /// # Shapes
-/// - `A`: `(rows, steps)`, through the tables
+/// - `A`: `(rows, steps)`
 /// - `b`: `(steps, VECTORS * lanes)`, all of whose columns can be read
 /// - `out`: `(rows, n_columns)` with the distance between its rows, `n_columns` at most those of `b`
 #[inline(always)]
 pub(super) fn panel<S: Simd, const VECTORS: usize>(
     simd: S,
-    (a, rows, steps): (&[f32], &[usize], &[usize]),
+    (a, rows, steps): (&[f32], &[usize], impl Steps),
     b: Rows<'_>,
     n_columns: usize,
     start: Start<'_, f32>,
     (out, out_width): (&mut [f32], usize),
 ) {
     let width = VECTORS * S::F32_LANES;
-    let reach = |table: &[usize]| table.iter().copied().max();
-    if let (Some(row), Some(step)) = (reach(rows), reach(steps)) {
+    if let (Some(&row), Some(step)) = (rows.iter().max(), steps.furthest()) {
         assert!(
             row + step < a.len(),
-            "the tables reach beyond the left operand"
+            "rows and steps reach beyond the left operand"
         );
     }
     let mut bias = [0f32; WIDEST];
@@ -59,7 +106,7 @@ pub(super) fn panel<S: Simd, const VECTORS: usize>(
             // SAFETY: asserted above.
             #[expect(unsafe_code, reason = "checked for all tiles at once")]
             unsafe {
-                tile::<S, VECTORS>(simd, (a, rows, steps), b, start, (out, out_width));
+                tile::<S, _, VECTORS>(simd, (a, rows, steps), b, start, (out, out_width));
             }
             continue;
         }
@@ -77,7 +124,7 @@ pub(super) fn panel<S: Simd, const VECTORS: usize>(
         // SAFETY: asserted above; the padding repeats a row.
         #[expect(unsafe_code, reason = "checked for all tiles at once")]
         unsafe {
-            tile::<S, VECTORS>(simd, (a, &padded, steps), b, start, (&mut side, width));
+            tile::<S, _, VECTORS>(simd, (a, &padded, steps), b, start, (&mut side, width));
         }
         for row in 0..rows.len() {
             out[row * out_width..][..n_columns].copy_from_slice(&side[row * width..][..n_columns]);
@@ -91,9 +138,9 @@ pub(super) fn panel<S: Simd, const VECTORS: usize>(
 /// Every row plus every step is inside `a`.
 #[inline(always)]
 #[expect(unsafe_code, reason = "bounds checks here cost a third of the speed")]
-unsafe fn tile<S: Simd, const VECTORS: usize>(
+unsafe fn tile<S: Simd, T: Steps, const VECTORS: usize>(
     simd: S,
-    (a, rows, steps): (&[f32], &[usize; ROWS], &[usize]),
+    (a, rows, steps): (&[f32], &[usize; ROWS], T),
     b: Rows<'_>,
     start: Start<'_, f32>,
     (out, out_width): (&mut [f32], usize),
@@ -101,7 +148,8 @@ unsafe fn tile<S: Simd, const VECTORS: usize>(
     let lanes = S::F32_LANES;
     let columns = VECTORS * lanes;
     assert!(out.len() >= (ROWS - 1) * out_width + columns);
-    assert!(steps.is_empty() || b.data.len() >= (steps.len() - 1) * b.width + columns);
+    let n_steps = steps.count();
+    assert!(n_steps == 0 || b.data.len() >= (n_steps - 1) * b.width + columns);
     // SAFETY: the assertions bound what is read of `b` and `out` and written to `out`, and the one below what is read of
     // a starting row; the caller has seen to `a`.
     unsafe {
@@ -124,14 +172,16 @@ unsafe fn tile<S: Simd, const VECTORS: usize>(
                 }
             }
         }
-        for (k, &step) in steps.iter().enumerate() {
+        let rows = rows.map(|row| a.as_ptr().wrapping_add(row));
+        for k in 0..n_steps {
+            let step = steps.at(k);
             let b_row = b.data.as_ptr().add(k * b.width);
             let mut vectors = [simd.splat_f32s(0.0); VECTORS];
             for (vector, value) in vectors.iter_mut().enumerate() {
                 *value = vector_at(b_row, vector);
             }
             for row in 0..ROWS {
-                let factor = simd.splat_f32s(*a.get_unchecked(rows[row] + step));
+                let factor = simd.splat_f32s(*rows[row].add(step));
                 for vector in 0..VECTORS {
                     sums[row][vector] =
                         simd.mul_add_e_f32s(factor, vectors[vector], sums[row][vector]);
