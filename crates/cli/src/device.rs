@@ -27,6 +27,15 @@ pub fn open(kind: DeviceKind) -> Result<Device> {
     }
 }
 
+/// Tokens that go through an encoder at a time where it is asked for no gradient, about: enough to keep a thread at work,
+/// and on a GPU many more, which waits for nothing but the next operation.
+pub fn tokens_at_once(kind: DeviceKind) -> usize {
+    match kind {
+        DeviceKind::Cpu => 512,
+        DeviceKind::Cuda | DeviceKind::Metal => 4096,
+    }
+}
+
 /// The first GPU, with one queue for all threads: what one thread computes is there when another reads it.
 #[cfg(feature = "cuda")]
 #[expect(unsafe_code, reason = "calls of the CUDA driver")]

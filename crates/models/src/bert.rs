@@ -260,11 +260,15 @@ impl Bert {
             let [weight, bias] = weights(part)?;
             Ok(linear(x, weight, bias)?)
         };
-        let q = dense("attention.self.query", hidden)?;
-        let k = dense("attention.self.key", hidden)?;
-        let v = dense("attention.self.value", hidden)?;
-        let context = attention(&q, &k, &v, lengths, self.config.num_attention_heads)?;
+        // Without a graph nothing is held longer than it is needed.
+        let context = {
+            let q = dense("attention.self.query", hidden)?;
+            let k = dense("attention.self.key", hidden)?;
+            let v = dense("attention.self.value", hidden)?;
+            attention(&q, &k, &v, lengths, self.config.num_attention_heads)?
+        };
         let attended = dense("attention.output.dense", &context)?.add(hidden)?;
+        drop(context);
         let attended = self.norm(params, &name("attention.output.LayerNorm"), &attended)?;
         let [weight, bias] = weights("intermediate.dense")?;
         let wide = linear_gelu(&attended, weight, bias)?;

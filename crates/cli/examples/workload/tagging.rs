@@ -5,6 +5,7 @@
 use anyhow::{Result, ensure};
 use candle_core::{D, DType};
 use clap::Args;
+use metashot::{allocator, device};
 use metashot_meta::Workers;
 use metashot_models::TokenBatch;
 use rand_chacha::{ChaCha8Rng, rand_core::SeedableRng};
@@ -16,13 +17,17 @@ use crate::{bert, draw::Draw, measure::Bound, sentences};
 #[derive(Args, Serialize)]
 pub(crate) struct Tag {
     /// Tokens that a thread takes at once, about; the default is that of `metashot predict`.
-    #[arg(long, default_value_t = 1024)]
-    batch_tokens: usize,
+    #[arg(long)]
+    batch_tokens: Option<usize>,
 }
 
 impl Tag {
     pub(crate) fn run(&self, bound: &Bound) -> Result<Value> {
-        ensure!(self.batch_tokens > 0, "`--batch-tokens` must be at least 1");
+        let batch_tokens = self
+            .batch_tokens
+            .unwrap_or_else(|| device::tokens_at_once(bound.device));
+        ensure!(batch_tokens > 0, "`--batch-tokens` must be at least 1");
+        allocator::keep_pages_small();
         let model = bert::minilm()?;
         let mut rng = ChaCha8Rng::seed_from_u64(bound.seed);
         let params = model
@@ -31,8 +36,7 @@ impl Tag {
         let lengths = sentences::tagging_lengths()?;
         let sentences = sentences::random(&mut Draw::new(bound.seed), lengths.iter().copied());
         // The longest first, so that no thread is left alone with them at the end.
-        let batches: Vec<TokenBatch> = self
-            .cut(&sentences)
+        let batches: Vec<TokenBatch> = cut(&sentences, batch_tokens)
             .into_iter()
             .rev()
             .map(TokenBatch::from_sequences)
@@ -48,18 +52,18 @@ impl Tag {
         let flop = bert::forward_flop(&lengths);
         bound.line("tag", self, times, ("sents_per_s", lengths.len()), flop)
     }
+}
 
-    /// Neighbours of about `batch_tokens` tokens together, each at least one sentence.
-    fn cut<'a>(&self, sentences: &'a [Vec<u32>]) -> Vec<&'a [Vec<u32>]> {
-        let mut n_tokens = sentences.first().map_or(0, Vec::len);
-        let mut at_once = |sentence: &Vec<u32>| {
-            n_tokens += sentence.len();
-            let fits = n_tokens <= self.batch_tokens;
-            if !fits {
-                n_tokens = sentence.len();
-            }
-            fits
-        };
-        sentences.chunk_by(|_, next| at_once(next)).collect()
-    }
+/// Neighbours of about `batch_tokens` tokens together, each at least one sentence.
+fn cut(sentences: &[Vec<u32>], batch_tokens: usize) -> Vec<&[Vec<u32>]> {
+    let mut n_tokens = sentences.first().map_or(0, Vec::len);
+    let mut at_once = |sentence: &Vec<u32>| {
+        n_tokens += sentence.len();
+        let fits = n_tokens <= batch_tokens;
+        if !fits {
+            n_tokens = sentence.len();
+        }
+        fits
+    };
+    sentences.chunk_by(|_, next| at_once(next)).collect()
 }

@@ -19,6 +19,7 @@ use self::{
 };
 use super::session::fetch;
 use crate::{
+    allocator,
     args::{Format, PredictArgs},
     device,
     progress::say,
@@ -30,10 +31,15 @@ use crate::{
 /// Tags what comes in and writes it as soon as it is there.
 pub(super) fn run(args: &PredictArgs) -> Result<()> {
     ensure!(
-        args.batch_tokens > 0,
+        args.batch_tokens != Some(0),
         "`--batch-tokens` must be at least 1, found 0"
     );
-    let device = device::open(args.device.unwrap_or_default())?;
+    allocator::keep_pages_small();
+    let kind = args.device.unwrap_or_default();
+    let device = device::open(kind)?;
+    let batch_tokens = args
+        .batch_tokens
+        .unwrap_or_else(|| device::tokens_at_once(kind));
     let workers = Workers::new(args.threads)?;
     for (is_start, what) in [
         (is_run(Path::new(&args.model)), "a run directory"),
@@ -66,7 +72,7 @@ pub(super) fn run(args: &PredictArgs) -> Result<()> {
     let mut writer = Writer::new(stdout().lock(), format, colour, tagger.types());
     for Chunk { units, fault } in read(&args.file, layout)? {
         // What was read before a fault is tagged and written before the fault is told.
-        tag(&tagger, &units, args.batch_tokens, &workers, &mut writer)?;
+        tag(&tagger, &units, batch_tokens, &workers, &mut writer)?;
         if let Some(fault) = fault {
             return Err(fault);
         }
