@@ -16,16 +16,21 @@ use crate::{
 /// # Errors
 /// When the shapes of a pair differ.
 pub fn dot<'a>(pairs: impl IntoIterator<Item = (&'a Tensor, &'a Tensor)>) -> Result<f64> {
-    let (mut sum, mut elsewhere) = (0.0, Vec::new());
+    let (mut sum, mut elsewhere) = (0.0, [Vec::new(), Vec::new()]);
     for (a, b) in pairs {
         same_shape("dot", a, b)?;
         if hosted(&[a, b]) {
             sum += reduce::dot(a, b)?;
         } else {
-            elsewhere.push(total(&(widest(a)? * widest(b)?)?)?);
+            elsewhere[0].push(a);
+            elsewhere[1].push(b);
         }
     }
-    Ok(sum + fetch(&elsewhere)?.iter().sum::<f64>())
+    if !elsewhere[0].is_empty() {
+        let [a, b] = elsewhere.map(|tensors| widest(&in_rows(&tensors)?));
+        sum += total(&(a? * b?)?)?;
+    }
+    Ok(sum)
 }
 
 /// Whether no element of any of these is infinite or NaN.
@@ -36,7 +41,7 @@ pub fn all_finite<'a>(tensors: impl IntoIterator<Item = &'a Tensor>) -> Result<b
     let mut elsewhere = Vec::new();
     for x in tensors {
         if !on_host(x) {
-            elsewhere.push(total(&x.affine(0.0, 0.0)?)?);
+            elsewhere.push(x);
             continue;
         }
         let finite =
@@ -45,7 +50,8 @@ pub fn all_finite<'a>(tensors: impl IntoIterator<Item = &'a Tensor>) -> Result<b
             return Ok(false);
         }
     }
-    Ok(fetch(&elsewhere)?.iter().all(|&zero| zero == 0.0))
+    // Zero times what is not finite is NaN.
+    Ok(elsewhere.is_empty() || total(&in_rows(&elsewhere)?.affine(0.0, 0.0)?)? == 0.0)
 }
 
 /// `x + scale * y`.
@@ -70,10 +76,13 @@ pub fn sum_of_squares<'a>(tensors: impl IntoIterator<Item = &'a Tensor>) -> Resu
         if on_host(x) {
             sum += for_float!(x, T => kernels::with_slices([x], |[x]: [&[T]; 1]| vector::sum_of_squares(x)))?;
         } else {
-            elsewhere.push(total(&widest(x)?.sqr()?)?);
+            elsewhere.push(x);
         }
     }
-    Ok(sum + fetch(&elsewhere)?.iter().sum::<f64>())
+    if !elsewhere.is_empty() {
+        sum += total(&widest(&in_rows(&elsewhere)?)?.sqr()?)?;
+    }
+    Ok(sum)
 }
 
 /// `factor * x`.
@@ -246,23 +255,28 @@ fn widest(x: &Tensor) -> Result<Tensor> {
     Ok(x.to_dtype(widest)?)
 }
 
-/// The sum of all elements, row by row first: a GPU adds up each row on a processor of its own, but one row on one alone.
-fn total(x: &Tensor) -> Result<Tensor> {
-    let rows = if x.rank() > 1 {
-        x.sum(D::Minus1)?
-    } else {
-        x.clone()
-    };
-    Ok(rows.sum_all()?)
+/// All elements of some tensors of one type, filled up with zeros to rows of one length: a GPU then does in one operation
+/// what would be one for each of many small tensors.
+fn in_rows(tensors: &[&Tensor]) -> Result<Tensor> {
+    const ROW: usize = 1024;
+    let mut parts = Vec::with_capacity(tensors.len() + 1);
+    for tensor in tensors {
+        parts.push(tensor.flatten_all()?);
+    }
+    let n: usize = tensors.iter().map(|tensor| tensor.elem_count()).sum();
+    let missing = n.next_multiple_of(ROW) - n;
+    parts.push(Tensor::zeros(
+        missing,
+        tensors[0].dtype(),
+        tensors[0].device(),
+    )?);
+    Ok(Tensor::cat(&parts, 0)?.reshape(((), ROW))?)
 }
 
-/// Brings scalars of a device to the host, all at once: to wait for one after another would leave the device idle.
-fn fetch(scalars: &[Tensor]) -> Result<Vec<f64>> {
-    if scalars.is_empty() {
-        return Ok(Vec::new());
-    }
-    let scalars = Tensor::stack(scalars, 0)?.to_device(&Device::Cpu)?;
-    Ok(scalars.to_dtype(DType::F64)?.to_vec1()?)
+/// The sum of all elements, row by row first: a GPU adds up each row on a processor of its own, but one row on one alone.
+fn total(rows: &Tensor) -> Result<f64> {
+    let sum = rows.sum(D::Minus1)?.sum_all()?.to_device(&Device::Cpu)?;
+    Ok(sum.to_dtype(DType::F64)?.to_scalar()?)
 }
 
 /// Whether the kernels can work on all of them.
