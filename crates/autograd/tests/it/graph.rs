@@ -1,7 +1,15 @@
 //! What the graph promises: errors that name, no graph where none is wanted, no stack overflow.
 
-use candle_core::{Device, Tensor};
-use metashot_autograd::{Order, Params, Patterns, Value, grad, grad_or_none, grad_params};
+use std::sync::{
+    Arc, Mutex,
+    atomic::{AtomicUsize, Ordering},
+};
+
+use candle_core::{DType, Device, Tensor};
+use metashot_autograd::{
+    Op, Order, Params, Patterns, Result, Rule, Value, grad, grad_or_none, grad_params, graph_bytes,
+    ops::linear,
+};
 
 fn scalar(x: f64) -> Value {
     Value::variable(Tensor::new(x, &Device::Cpu).unwrap())
@@ -82,6 +90,69 @@ fn deep_graphs_do_not_overflow_the_stack() {
         y = y.affine(1.0, 0.0).unwrap();
     }
     assert_eq!(number(&grad(&y, &[&x], Order::First).unwrap()[0]), 1.0);
+}
+
+/// The identity; its rule notes how many of its kind are there while it runs.
+struct Counted {
+    alive: Arc<AtomicUsize>,
+    seen: Arc<Mutex<Vec<usize>>>,
+}
+
+impl Op for Counted {
+    fn name(&self) -> &'static str {
+        "counted"
+    }
+
+    fn backward(&self, grads: &[Option<Value>], _rule: &Rule<'_>) -> Result<Vec<Option<Value>>> {
+        let alive = self.alive.load(Ordering::Relaxed);
+        self.seen.lock().unwrap().push(alive);
+        Ok(grads.to_vec())
+    }
+}
+
+impl Drop for Counted {
+    fn drop(&mut self) {
+        self.alive.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
+#[test]
+fn a_loss_that_is_given_away_is_freed_as_it_is_walked() {
+    let (alive, seen) = (Arc::new(AtomicUsize::new(0)), Arc::default());
+    let x = scalar(3.0);
+    let chain = || {
+        let mut y = x.clone();
+        for _ in 0..3 {
+            y = Value::from_op(y.tensor().clone(), &[&y], || {
+                alive.fetch_add(1, Ordering::Relaxed);
+                let (alive, seen) = (Arc::clone(&alive), Arc::clone(&seen));
+                Box::new(Counted { alive, seen })
+            });
+        }
+        y
+    };
+    let lent = chain();
+    for loss in [lent.clone(), chain()] {
+        // Of the first, one stays behind.
+        let gradient = grad(loss, &[&x], Order::First).unwrap();
+        assert_eq!(number(&gradient[0]).to_bits(), 1f64.to_bits());
+    }
+    assert_eq!(*seen.lock().unwrap(), [6, 6, 6, 6, 5, 4]);
+    drop(lent);
+    assert_eq!(alive.load(Ordering::Relaxed), 0);
+}
+
+#[test]
+fn what_is_computed_again_is_not_kept() {
+    let rows = |n: usize, width: usize| {
+        Value::variable(Tensor::zeros((n, width), DType::F32, &Device::Cpu).unwrap())
+    };
+    let bias = |n: usize| Value::variable(Tensor::zeros(n, DType::F32, &Device::Cpu).unwrap());
+    let (x, wide, narrow) = (rows(5, 4), rows(64, 4), rows(3, 64));
+    let before = linear(&x, &wide, &bias(64)).unwrap();
+    let gelu = before.gelu().unwrap();
+    let out = linear(&gelu, &narrow, &bias(3)).unwrap();
+    assert_eq!(graph_bytes([&out]), (5 * 64 + 5 * 3) * 4);
 }
 
 #[test]
