@@ -265,11 +265,10 @@ fn in_rows(tensors: &[&Tensor]) -> Result<Tensor> {
     }
     let n: usize = tensors.iter().map(|tensor| tensor.elem_count()).sum();
     let missing = n.next_multiple_of(ROW) - n;
-    parts.push(Tensor::zeros(
-        missing,
-        tensors[0].dtype(),
-        tensors[0].device(),
-    )?);
+    if missing > 0 {
+        let like = tensors[0];
+        parts.push(Tensor::zeros(missing, like.dtype(), like.device())?);
+    }
     Ok(Tensor::cat(&parts, 0)?.reshape(((), ROW))?)
 }
 
@@ -351,6 +350,31 @@ mod tests {
                 numbers[at] = number;
                 let x = Tensor::new(numbers, &Device::Cpu).unwrap();
                 assert_eq!(all_finite([&x]).unwrap(), wanted, "{number} at {at}");
+            }
+        }
+    }
+
+    #[test]
+    fn what_a_gpu_adds_up_is_what_a_cpu_does() {
+        for n in [1usize, 512, 1024, 1500] {
+            let numbers = (0..2 * n).map(|i| (i % 7) as f64 - 2.5);
+            let x = Tensor::from_iter(numbers, &Device::Cpu).unwrap();
+            let x = x.reshape((2, n)).unwrap();
+            let (y, z) = (x.affine(0.5, 1.0).unwrap(), x.get(0).unwrap());
+            let pairs = || [(&x, &y), (&z, &z)];
+            let close = |a: f64, b: f64| assert!((a - b).abs() < 1e-9 * b.abs(), "{a} {b}");
+            close(
+                kernels::without(|| dot(pairs())).unwrap(),
+                dot(pairs()).unwrap(),
+            );
+            close(
+                kernels::without(|| sum_of_squares([&x, &z])).unwrap(),
+                sum_of_squares([&x, &z]).unwrap(),
+            );
+            for number in [1.0, f64::NAN, f64::INFINITY] {
+                let last = Tensor::new(&[0.0, number], &Device::Cpu).unwrap();
+                let finite = kernels::without(|| all_finite([&x, &last])).unwrap();
+                assert_eq!(finite, number.is_finite());
             }
         }
     }
