@@ -91,10 +91,9 @@ impl Padding {
         let n_places = lengths.len() * longest;
         let (mut places, mut mask) = (Vec::new(), vec![-1e9; n_places]);
         for (sentence, &length) in lengths.iter().enumerate() {
-            for place in sentence * longest..sentence * longest + length {
-                places.push(place as u32);
-                mask[place] = 0.0;
-            }
+            let there = sentence * longest..sentence * longest + length;
+            mask[there.clone()].fill(0.0);
+            places.extend(there.map(|place| place as u32));
         }
         Ok(Some(Self {
             places: Places::new(&places, n_places, like.device())?,
@@ -115,7 +114,7 @@ impl Fused for Attention {
         let padding = Padding::new(&self.lengths, longest, &inputs[0])?;
         let heads = |x: &Value| {
             let x = match &padding {
-                Some(padding) => x.to_places(&padding.places)?,
+                Some(padding) => x.put_in_places(&padding.places)?,
                 None => x.clone(),
             };
             x.reshape(&[n, longest, self.n_heads, size])?
@@ -133,7 +132,7 @@ impl Fused for Attention {
             .permute(&[0, 2, 1, 3])?
             .reshape(&[n * longest, hidden])?;
         match &padding {
-            Some(padding) => out.from_places(&padding.places),
+            Some(padding) => out.taken_from_places(&padding.places),
             None => Ok(out),
         }
     }

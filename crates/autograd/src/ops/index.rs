@@ -91,12 +91,12 @@ impl Value {
     /// # Shapes
     /// - `self`: `(rows, features)`
     /// - result: `(places, features)`
-    pub(crate) fn to_places(&self, places: &Places) -> Result<Self> {
+    pub(crate) fn put_in_places(&self, places: &Places) -> Result<Self> {
         self.moved(places, false)
     }
 
-    /// The dual of [`Value::to_places`]: what is at the place of each row.
-    pub(crate) fn from_places(&self, places: &Places) -> Result<Self> {
+    /// The dual of [`Value::put_in_places`]: what is at the place of each row.
+    pub(crate) fn taken_from_places(&self, places: &Places) -> Result<Self> {
         self.moved(places, true)
     }
 

@@ -42,7 +42,7 @@ fn names_what_the_loss_does_not_reach() {
 #[test]
 fn refuses_constants_and_vectors() {
     let x = Value::constant(Tensor::new(&[1f64, 2.0], &Device::Cpu).unwrap());
-    let error = grad(&x.sum_all().unwrap(), &[&x], Order::First).unwrap_err();
+    let error = grad(x.sum_all().unwrap(), &[&x], Order::First).unwrap_err();
     assert!(error.to_string().contains("is a constant"));
     let x = Value::variable(x.into_tensor());
     let error = grad(&x, &[&x], Order::First).unwrap_err();

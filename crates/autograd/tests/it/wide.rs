@@ -25,7 +25,7 @@ fn all(x: &[usize], kernel: (usize, usize), n_out: usize, dtype: DType) -> Vec<T
         .iter()
         .map(|g| g.mul(g).unwrap().sum_all().unwrap())
         .reduce(|a, b| a.add(&b).unwrap());
-    let second = grad(&squares.unwrap(), &variables, Order::First).unwrap();
+    let second = grad(squares.unwrap(), &variables, Order::First).unwrap();
     [y].into_iter()
         .chain(first)
         .chain(second)

@@ -21,7 +21,7 @@ fn check(
     loss: impl Fn(&Params<Value>) -> Result<Value>,
 ) {
     let variables = params.variables();
-    let gradients = grad_params(&loss(&variables).unwrap(), &variables, Order::First).unwrap();
+    let gradients = grad_params(loss(&variables).unwrap(), &variables, Order::First).unwrap();
     let mut listed: Vec<_> = shapes
         .iter()
         .map(|(name, dims)| (name.as_str(), dims.as_slice()))
