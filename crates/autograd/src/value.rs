@@ -298,8 +298,9 @@ impl Value {
     }
 }
 
-/// An estimate of the memory that the graph behind some values holds, in bytes: the outputs of all its operations
-/// but those that are computed again, each counted once. A view counts as if it were a copy; what a fused operation keeps beside its output does not count.
+/// An estimate of the memory that the graph behind some values holds, in bytes: the outputs of all its operations but
+/// those that are computed again, each counted once. A view counts as if it were a copy; what a fused operation keeps
+/// beside its output does not count.
 pub fn graph_bytes<'a>(values: impl IntoIterator<Item = &'a Value>) -> usize {
     let mut seen = HashSet::new();
     let mut pending: Vec<&Arc<Node>> = values
