@@ -51,6 +51,21 @@ pub struct Conv4 {
 }
 
 impl Conv4 {
+    /// The normalisations' parameters with a copy for each task, in place of those that all share.
+    ///
+    /// The statistics of a normalisation are those of one task, so where pictures of many lie task after task, each needs
+    /// one of its own, whether or not it adapts. One task needs nothing.
+    ///
+    /// # Errors
+    /// When the tensor operation fails.
+    pub fn norms_for_each_task(params: &Params<Value>, n_tasks: usize) -> Result<Params<Value>> {
+        params
+            .iter()
+            .filter(|(name, _)| n_tasks > 1 && name.contains(".norm."))
+            .map(|(name, value)| Ok((name.to_owned(), value.for_each_task(n_tasks)?)))
+            .collect()
+    }
+
     /// The logits.
     ///
     /// # Shapes

@@ -214,6 +214,12 @@ fn train<T: Sync>(
 ) -> Result<crate::measure::Times> {
     let (all, adam) = (Patterns::all(), (AdamW::new(0.0), OUTER_LR));
     let mut training = Training::new(params, adam, (inner, &all), bound.threads)?;
+    let prepare = |params: &Params<Value>| -> Result<Prepared, LossError> {
+        Ok(Prepared {
+            start: Conv4::norms_for_each_task(params, n_tasks)?,
+            ..Prepared::default()
+        })
+    };
     bound.time(|step| {
         let at = (step % BATCHES) as usize;
         let tasks = if bound.is_batched() {
@@ -221,19 +227,8 @@ fn train<T: Sync>(
         } else {
             Step::Each(&batches[at * meta_batch..(at + 1) * meta_batch])
         };
-        training.step(&tasks, |_, p| prepare(p, n_tasks), &support, &query)
+        training.step(&tasks, |_, p| prepare(p), &support, &query)
     })
-}
-
-/// The statistics of a normalisation are those of one task, so each needs one of its own, whether or not it adapts.
-fn prepare(params: &Params<Value>, n_tasks: usize) -> Result<Prepared, LossError> {
-    let mut prepared = Prepared::default();
-    if n_tasks > 1 {
-        for (name, value) in params.iter().filter(|(name, _)| name.contains(".norm.")) {
-            prepared.start.insert(name, value.for_each_task(n_tasks)?);
-        }
-    }
-    Ok(prepared)
 }
 
 fn model(n_classes: usize, seed: u64, device: &Device) -> Result<(Conv4, Params)> {

@@ -14,7 +14,7 @@ use metashot_data::{
         rotated_name,
     },
 };
-use metashot_meta::{Prepared, unprepared};
+use metashot_meta::Prepared;
 use metashot_models::Conv4;
 use rand_chacha::ChaCha8Rng;
 
@@ -210,22 +210,16 @@ impl Case for PictureCase {
         task.n_tasks
     }
 
-    /// The statistics of a normalisation are those of one task, so each needs one of its own, whether or not it adapts.
     fn prepare(
         &self,
         task: &PictureTask,
         params: &Params<Value>,
         _adapt: &Patterns,
     ) -> metashot_models::Result<Prepared> {
-        if task.n_tasks == 1 {
-            return unprepared(params);
-        }
-        let mut prepared = Prepared::default();
-        for (name, value) in params.iter().filter(|(name, _)| name.contains(".norm.")) {
-            let value = value.for_each_task(task.n_tasks)?;
-            prepared.start.insert(name, value);
-        }
-        Ok(prepared)
+        Ok(Prepared {
+            start: Conv4::norms_for_each_task(params, task.n_tasks)?,
+            ..Prepared::default()
+        })
     }
 
     fn init(&self, rng: &mut ChaCha8Rng) -> Result<Params> {
