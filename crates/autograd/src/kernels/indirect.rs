@@ -10,7 +10,7 @@ use pulp::{Simd, WithSimd};
 use super::{
     Float, filled,
     matmul::Start,
-    tile::{self, Rows},
+    tile::{self, Left, Right, To, VECTORS},
     vectorized,
 };
 
@@ -102,67 +102,89 @@ impl WithSimd for Tiled<'_, '_> {
         // AVX-512 and NEON have 32 vector registers, AVX2 has 16.
         match S::F32_LANES {
             1 => plain(self.job, self.out),
-            8 => tiles::<S, 2>(simd, self.job, self.out),
-            _ => tiles::<S, 4>(simd, self.job, self.out),
+            8 => tiles(simd, self.job, self.out, VECTORS / 2),
+            _ => tiles(simd, self.job, self.out, VECTORS),
         }
     }
 }
 
 #[inline(always)]
-fn tiles<S: Simd, const VECTORS: usize>(simd: S, job: Indirect<'_, f32>, out: &mut [f32]) {
-    let panel = VECTORS * S::F32_LANES;
+fn tiles<S: Simd>(simd: S, job: Indirect<'_, f32>, out: &mut [f32], vectors: usize) {
+    let panel = vectors * S::F32_LANES;
     let run = (RUN / panel).max(1);
-    for column in (0..job.width).step_by(panel) {
-        let n_columns = panel.min(job.width - column);
-        for first in (0..job.steps.len()).step_by(run) {
-            let steps = &job.steps[first..(first + run).min(job.steps.len())];
-            let b = &job.b[first * job.width + column..];
-            let out = &mut out[column..];
+    for first in (0..job.steps.len()).step_by(run) {
+        let steps = &job.steps[first..(first + run).min(job.steps.len())];
+        let a = Left::new(job.a, job.rows, steps);
+        for column in (0..job.width).step_by(panel) {
             let start = match job.start {
                 _ if first > 0 => Start::Output,
                 Some(start) => Start::Row(&start[column..]),
                 None => Start::Zero,
             };
-            let b = Rows {
-                data: b,
+            let b = Right {
+                data: &job.b[first * job.width + column..],
                 width: job.width,
             };
-            let a = (job.a, job.rows, steps);
-            if n_columns < panel {
-                edge(simd, a, b, n_columns, start, out);
-            } else {
-                tile::panel::<S, VECTORS>(simd, a, b, n_columns, start, (out, job.width));
-            }
+            let to = To {
+                out: &mut out[column..],
+                width: job.width,
+                start,
+                scale: 1.0,
+            };
+            let n_columns = panel.min(job.width - column);
+            tile::panel(simd, a, b, n_columns, to);
         }
     }
 }
 
-/// The columns that do not fill a panel, one row and vector at a time; rows of `out` are as far apart as those of `b`.
-#[inline(always)]
-fn edge<S: Simd>(
-    simd: S,
-    (a, rows, steps): (&[f32], &[usize], &[usize]),
-    b: Rows<'_>,
-    n_columns: usize,
-    start: Start<'_, f32>,
-    out: &mut [f32],
-) {
-    for (row, &first) in rows.iter().enumerate() {
-        for column in (0..n_columns).step_by(S::F32_LANES) {
-            let len = S::F32_LANES.min(n_columns - column);
-            let at = row * b.width + column;
-            let mut sum = match start {
-                Start::Zero => simd.splat_f32s(0.0),
-                Start::Output => simd.partial_load_f32s(&out[at..at + len]),
-                Start::Row(start) => simd.partial_load_f32s(&start[column..column + len]),
-            };
-            for (k, &step) in steps.iter().enumerate() {
-                let factor = simd.splat_f32s(a[first + step]);
-                let from = k * b.width + column;
-                let vector = simd.partial_load_f32s(&b.data[from..from + len]);
-                sum = simd.mul_add_e_f32s(factor, vector, sum);
+#[cfg(test)]
+mod tests {
+    use pulp::{Scalar128b, Scalar256b, Scalar512b};
+
+    use super::*;
+
+    /// Compares tiles of some vectors with plain loops, whatever the machine has.
+    fn check(tiled: impl Fn(Tiled<'_, '_>)) {
+        let numbers = |n: usize| -> Vec<f32> { (0..n).map(|i| (i * 37 % 101) as f32).collect() };
+        for (n_rows, n_steps, width) in [(1, 1, 1), (6, 4, 16), (7, 9, 37), (13, 700, 70)] {
+            let rows: Vec<usize> = (0..n_rows).map(|row| row * 5 % 11).collect();
+            let steps: Vec<usize> = (0..n_steps).map(|step| step * 3).collect();
+            let (a, b, start) = (
+                numbers(12 + 3 * n_steps),
+                numbers(n_steps * width),
+                numbers(width),
+            );
+            for start in [None, Some(&start[..])] {
+                let job = Indirect {
+                    a: &a,
+                    rows: &rows,
+                    steps: &steps,
+                    b: &b,
+                    start,
+                    width,
+                };
+                let [mut expected, mut out] = [(); 2].map(|()| vec![f32::NAN; n_rows * width]);
+                plain(job, &mut expected);
+                tiled(Tiled { job, out: &mut out });
+                for (out, expected) in out.iter().zip(&expected) {
+                    assert!((out - expected).abs() <= 1e-5 * expected.abs());
+                }
             }
-            simd.partial_store_f32s(&mut out[at..at + len], sum);
         }
+    }
+
+    #[test]
+    fn tiles_of_all_widths() {
+        check(|tiled| tiled.with_simd(Scalar128b));
+        check(|tiled| tiled.with_simd(Scalar256b));
+        check(|tiled| tiled.with_simd(Scalar512b));
+        #[cfg(target_arch = "x86_64")]
+        {
+            // Also where a machine has wider vectors.
+            if let Some(simd) = pulp::x86::V3::try_new() {
+                check(|tiled| simd.vectorize(|| tiled.with_simd(simd)));
+            }
+        }
+        check(|tiled| pulp::Arch::new().dispatch(tiled));
     }
 }

@@ -1,4 +1,4 @@
-//! Matrix products of any strides, on one thread: large ones by a kernel of ours, others by the `gemm` crate.
+//! Matrix products of any strides, on one thread: by a kernel of ours where it is good, else by the `gemm` crate.
 //!
 //! Not here: the kernel (`product`); gradients; a transposed operand is a view with its strides swapped.
 

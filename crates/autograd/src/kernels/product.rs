@@ -1,36 +1,42 @@
-//! Large `f32` products of matrices of any strides, by register tiles.
+//! `f32` products of matrices of any strides, by register tiles.
 //!
-//! The right operand is copied panel by panel to where a tile reads it, with its columns side by side; the left one is
-//! read in place, unless neighbouring columns of it lie apart. An element is summed in an order that depends on the
-//! number of steps alone, not on how many rows or columns there are. Not here: small products, which the `gemm` crate
-//! does better (`matmul`).
+//! A right operand of many steps is copied panel by panel to where a tile reads it, with its columns side by side; the left
+//! one is read in place, unless neighbouring columns of it lie apart. An element is summed in an order that depends on the
+//! number of steps alone, not on how many rows or columns there are. Not here: products with few columns or steps, which the
+//! `gemm` crate does better (`matmul`).
 
-use std::mem::MaybeUninit;
+use std::{cell::Cell, mem::MaybeUninit};
 
 use pulp::{Simd, WithSimd};
 
 use super::{
     filled,
     matmul::{Product, Start},
-    tile::{self, Evenly, ROWS, Rows},
+    tile::{self, Apart, Evenly, Left, Places, ROWS, Right, SideBySide, To, VECTORS},
 };
-
-/// The least rows, columns and steps.
-const LEAST: usize = 64;
 
 /// Steps in a run, at most: a panel of so many stays in the second-level cache.
 const RUN: usize = 512;
 
+/// With fewer steps a right operand whose columns lie side by side is read where it is.
+const LEAST_STEPS: usize = 64;
+
+/// The least columns and steps. How many rows there are does not count: a row has the same bits beside any others.
+const LEAST: usize = 2;
+
+/// The least rows, columns and steps where the left operand has to be copied first.
+const LEAST_TO_COPY: usize = 64;
+
 /// Computes the product if tiles are good for it and this machine has them, and says whether it did.
 pub(super) fn tiled(job: &Product<'_, f32>, dst: &mut [f32]) -> bool {
     let (m, n, k) = job.shape;
-    m.min(n).min(k) >= LEAST
-        && job.scale.to_bits() == 1f32.to_bits()
-        && pulp::Arch::new().dispatch(Tiled { job, dst })
+    let good = if job.a.col == 1 {
+        n.min(k) >= LEAST
+    } else {
+        m.min(n).min(k) >= LEAST_TO_COPY
+    };
+    good && pulp::Arch::new().dispatch(Tiled { job, dst })
 }
-
-/// Elements of a cache line.
-const LINE: usize = 16;
 
 struct Tiled<'a, 'd> {
     job: &'a Product<'a, f32>,
@@ -45,73 +51,109 @@ impl WithSimd for Tiled<'_, '_> {
         // With AVX2, whose registers hold smaller tiles, the `gemm` crate was 3 to 6 % faster.
         let good = S::F32_LANES == 16;
         if good {
-            panels::<S, 4>(simd, self.job, self.dst);
+            runs(simd, self.job, self.dst);
         }
         good
     }
 }
 
+/// The product, run of steps after run of steps.
 #[inline(always)]
-fn panels<S: Simd, const VECTORS: usize>(simd: S, job: &Product<'_, f32>, dst: &mut [f32]) {
+fn runs<S: Simd>(simd: S, job: &Product<'_, f32>, dst: &mut [f32]) {
     let Product {
-        shape: (m, n, k),
+        shape: (m, _, k),
         a,
-        b,
-        dst_row,
         ..
     } = *job;
-    let panel = VECTORS * S::F32_LANES;
-    // Runs of about one length.
+    // Of about one length.
     let run = k.div_ceil(k.div_ceil(RUN));
-    // On a boundary of cache lines, which no vector then lies across.
-    let mut side = vec![0f32; run * panel + LINE];
-    let boundary = side.as_ptr().align_offset(LINE * size_of::<f32>());
-    let side = &mut side[boundary..][..run * panel];
     for first in (0..k).step_by(run) {
         let n_steps = run.min(k - first);
-        let beside = (a.col != 1).then(|| {
-            filled(m.next_multiple_of(ROWS) * n_steps, |out| {
-                let data = &a.data[a.start + first * a.col..];
+        let data = &a.data[a.start + first * a.col..];
+        if a.col == 1 {
+            let rows = Apart {
+                count: m,
+                apart: a.row,
+            };
+            let a = Left::new(data, rows, Evenly::<1>(n_steps));
+            panels(simd, job, a, first, dst);
+        } else {
+            let tiles = filled(m.next_multiple_of(ROWS) * n_steps, |out| {
                 for (tile, out) in out.chunks_exact_mut(ROWS * n_steps).enumerate() {
                     let lines = ROWS.min(m - tile * ROWS);
                     let data = &data[tile * ROWS * a.row..];
                     side_by_side(data, (a.row, a.col), (lines, n_steps), ROWS, out);
                 }
-            })
-        });
-        let rows: Vec<usize> = match &beside {
-            None => (0..m).map(|i| i * a.row).collect(),
-            Some(_) => (0..m)
-                .map(|i| i / ROWS * ROWS * n_steps + i % ROWS)
-                .collect(),
+            });
+            let rows = SideBySide { count: m, n_steps };
+            let a = Left::new(&tiles, rows, Evenly::<ROWS>(n_steps));
+            panels(simd, job, a, first, dst);
+        }
+    }
+}
+
+/// A run of steps from `first` on, panel of columns after panel of columns.
+#[inline(always)]
+fn panels<S: Simd, R: Places, T: Places>(
+    simd: S,
+    job: &Product<'_, f32>,
+    a: Left<'_, R, T>,
+    first: usize,
+    dst: &mut [f32],
+) {
+    let Product {
+        shape: (_, n, _),
+        b,
+        dst_row,
+        ..
+    } = *job;
+    let n_steps = a.n_steps();
+    let in_place = b.col == 1 && n_steps < LEAST_STEPS;
+    let mut room = ROOM.take();
+    room.resize(RUN * WIDEST + BLOCK, MaybeUninit::uninit());
+    // On a boundary of cache lines, which no vector then lies across.
+    let boundary = room.as_ptr().align_offset(BLOCK * size_of::<f32>());
+    for column in (0..n).step_by(WIDEST) {
+        let n_columns = WIDEST.min(n - column);
+        let from = &b.data[b.start + first * b.row + column * b.col..];
+        let right = if in_place {
+            Right {
+                data: from,
+                width: b.row,
+            }
+        } else {
+            let width = n_columns.next_multiple_of(BLOCK);
+            let side = &mut room[boundary..][..n_steps * width];
+            side_by_side(from, (b.col, b.row), (n_columns, n_steps), width, side);
+            // SAFETY: all of it was written to.
+            #[expect(
+                unsafe_code,
+                reason = "memory that is overwritten as a whole is not zeroed first"
+            )]
+            let data = unsafe { side.assume_init_ref() };
+            Right { data, width }
         };
-        for column in (0..n).step_by(panel) {
-            let n_columns = panel.min(n - column);
-            let from = &b.data[b.start + first * b.row + column * b.col..];
-            let side = &mut side[..n_steps * panel];
-            side_by_side(from, (b.col, b.row), (n_columns, n_steps), panel, side);
-            let start = match job.start {
+        let to = To {
+            out: &mut dst[column..],
+            width: dst_row,
+            start: match job.start {
                 _ if first > 0 => Start::Output,
                 Start::Row(row) => Start::Row(&row[column..]),
                 other => other,
-            };
-            let b = Rows {
-                data: side,
-                width: panel,
-            };
-            let out = (&mut dst[column..], dst_row);
-            match &beside {
-                None => {
-                    let a = (&a.data[a.start + first..], &rows[..], Evenly::<1>(n_steps));
-                    tile::panel::<S, VECTORS>(simd, a, b, n_columns, start, out);
-                }
-                Some(tiles) => {
-                    let a = (&tiles[..], &rows[..], Evenly::<ROWS>(n_steps));
-                    tile::panel::<S, VECTORS>(simd, a, b, n_columns, start, out);
-                }
-            }
-        }
+            },
+            scale: job.scale,
+        };
+        tile::panel(simd, a, right, n_columns, to);
     }
+    ROOM.set(room);
+}
+
+/// Columns of the widest panel.
+const WIDEST: usize = VECTORS * 16;
+
+thread_local! {
+    /// Room for a panel, kept for the next product of the thread.
+    static ROOM: Cell<Vec<MaybeUninit<f32>>> = const { Cell::new(Vec::new()) };
 }
 
 /// Copies lines to stand side by side: element `(line, step)` goes to `step * width + line`, and 0 where a line is missing.
@@ -123,19 +165,21 @@ fn side_by_side(
     (line, step): (usize, usize),
     (n_lines, n_steps): (usize, usize),
     width: usize,
-    out: &mut [impl Slot],
+    out: &mut [MaybeUninit<f32>],
 ) {
-    const BLOCK: usize = 16;
     if line == 1 {
+        if width == ROWS && n_lines == ROWS {
+            // Of a length that is known, a copy is no call.
+            let (outs, _) = out.as_chunks_mut::<ROWS>();
+            for (number, out) in outs.iter_mut().enumerate() {
+                out.write_copy_of_slice(&from[number * step..][..ROWS]);
+            }
+            return;
+        }
         for (number, out) in out.chunks_exact_mut(width).enumerate() {
-            let from = &from[number * step..][..n_lines];
-            let (out, missing) = out.split_at_mut(n_lines);
-            for (slot, &x) in out.iter_mut().zip(from) {
-                slot.put(x);
-            }
-            for slot in missing {
-                slot.put(0.0);
-            }
+            let (there, missing) = out.split_at_mut(n_lines);
+            there.write_copy_of_slice(&from[number * step..][..n_lines]);
+            missing.fill(MaybeUninit::new(0.0));
         }
         return;
     }
@@ -146,49 +190,113 @@ fn side_by_side(
                 BLOCK.min(n_steps - first_step),
             );
             let there = lines.min(n_lines.saturating_sub(first_line));
-            let mut block = [[0f32; BLOCK]; BLOCK];
-            for (number, block) in block.iter_mut().enumerate().take(there) {
-                let from = &from[(first_line + number) * line + first_step * step..];
-                if step == 1 && steps == BLOCK {
-                    block.copy_from_slice(&from[..BLOCK]);
+            let from = &from[(first_line * line + first_step * step).min(from.len())..];
+            let out = &mut out[first_step * width + first_line..];
+            if step == 1 && lines == BLOCK {
+                let shape = (there, steps);
+                if shape == (BLOCK, BLOCK) {
+                    if by_shuffles(from, line, width, out) {
+                        continue;
+                    }
                 } else {
-                    for (number, x) in block.iter_mut().enumerate().take(steps) {
-                        *x = from[number * step];
+                    // Part of a block: as a whole one, on the side.
+                    let mut block = [0.0; BLOCK * BLOCK];
+                    for (number, block) in block.chunks_exact_mut(BLOCK).enumerate().take(there) {
+                        block[..steps].copy_from_slice(&from[number * line..][..steps]);
+                    }
+                    let mut columns = [MaybeUninit::uninit(); BLOCK * BLOCK];
+                    if by_shuffles(&block, BLOCK, BLOCK, &mut columns) {
+                        for (number, columns) in columns.chunks_exact(BLOCK).enumerate().take(steps)
+                        {
+                            out[number * width..][..BLOCK].copy_from_slice(columns);
+                        }
+                        continue;
                     }
                 }
             }
-            for number in 0..steps {
-                let out = &mut out[(first_step + number) * width + first_line..][..lines];
-                for (slot, block) in out.iter_mut().zip(&block) {
-                    slot.put(block[number]);
+            for step_number in 0..steps {
+                for (number, slot) in out[step_number * width..][..lines].iter_mut().enumerate() {
+                    let x = (number < there).then(|| from[number * line + step_number * step]);
+                    slot.write(x.unwrap_or_default());
                 }
             }
         }
     }
 }
 
-/// An element that is written, whether it was before or not.
-trait Slot {
-    fn put(&mut self, x: f32);
-}
+/// Lines and steps of a block that is transposed at once.
+const BLOCK: usize = 16;
 
-impl Slot for f32 {
-    #[inline(always)]
-    fn put(&mut self, x: f32) {
-        *self = x;
+/// Transposes a block in registers, in four rounds that each double how many lines' elements lie together; returns whether
+/// this machine can. Lines are `line` apart, steps of the output `width`.
+#[inline(always)]
+fn by_shuffles(from: &[f32], line: usize, width: usize, out: &mut [MaybeUninit<f32>]) -> bool {
+    #[cfg(target_arch = "x86_64")]
+    if let Some(simd) = pulp::x86::V4::try_new() {
+        use std::arch::x86_64::__m512;
+        assert!(from.len() >= (BLOCK - 1) * line + BLOCK);
+        assert!(out.len() >= (BLOCK - 1) * width + BLOCK);
+        let f = simd.avx512f;
+        let mut lines = [f._mm512_setzero_ps(); BLOCK];
+        for (number, vector) in lines.iter_mut().enumerate() {
+            // SAFETY: asserted above.
+            #[expect(unsafe_code, reason = "16 checks cost more than 16 loads")]
+            unsafe {
+                *vector = from
+                    .as_ptr()
+                    .add(number * line)
+                    .cast::<__m512>()
+                    .read_unaligned();
+            }
+        }
+        // A quarter of a vector has two columns of two lines,
+        let mut pairs = lines;
+        for i in (0..BLOCK).step_by(2) {
+            pairs[i] = f._mm512_unpacklo_ps(lines[i], lines[i + 1]);
+            pairs[i + 1] = f._mm512_unpackhi_ps(lines[i], lines[i + 1]);
+        }
+        // one column of four lines.
+        let mut fours = pairs;
+        for i in (0..BLOCK).step_by(4) {
+            for half in 0..2 {
+                let (a, b) = (pairs[i + half], pairs[i + half + 2]);
+                fours[i + 2 * half] = f._mm512_shuffle_ps::<0b01_00_01_00>(a, b);
+                fours[i + 2 * half + 1] = f._mm512_shuffle_ps::<0b11_10_11_10>(a, b);
+            }
+        }
+        // A vector has two columns of eight lines,
+        let mut eights = fours;
+        for i in (0..BLOCK).step_by(8) {
+            for column in 0..4 {
+                let (a, b) = (fours[i + column], fours[i + column + 4]);
+                eights[i + column] = f._mm512_shuffle_f32x4::<0b10_00_10_00>(a, b);
+                eights[i + column + 4] = f._mm512_shuffle_f32x4::<0b11_01_11_01>(a, b);
+            }
+        }
+        // one of sixteen.
+        for i in 0..8 {
+            let (a, b) = (eights[i], eights[i + 8]);
+            let columns = [
+                f._mm512_shuffle_f32x4::<0b10_00_10_00>(a, b),
+                f._mm512_shuffle_f32x4::<0b11_01_11_01>(a, b),
+            ];
+            for (half, column) in columns.into_iter().enumerate() {
+                // SAFETY: asserted above.
+                #[expect(unsafe_code, reason = "16 checks cost more than 16 stores")]
+                unsafe {
+                    let out = out.as_mut_ptr().add((8 * half + i) * width);
+                    out.cast::<__m512>().write_unaligned(column);
+                }
+            }
+        }
+        return true;
     }
-}
-
-impl Slot for MaybeUninit<f32> {
-    #[inline(always)]
-    fn put(&mut self, x: f32) {
-        self.write(x);
-    }
+    false
 }
 
 #[cfg(test)]
 mod tests {
-    #![expect(clippy::print_stderr, reason = "a test that is skipped says so")]
+    use pulp::Scalar512b;
 
     use super::{super::matmul::Mat, *};
 
@@ -199,8 +307,19 @@ mod tests {
             .collect()
     }
 
-    /// Compares with the definition in `f64`; returns whether the kernel ran.
-    fn check((m, n, k): (usize, usize, usize), transposed: [bool; 2], start: usize) -> bool {
+    /// By vectors of 16 numbers that every machine has, and Miri.
+    fn plainly(job: &Product<'_, f32>, dst: &mut [f32]) -> bool {
+        runs(Scalar512b, job, dst);
+        true
+    }
+
+    /// Compares with the definition in `f64`; the rows of the output lie further apart than they are wide.
+    fn check(
+        compute: fn(&Product<'_, f32>, &mut [f32]) -> bool,
+        (m, n, k): (usize, usize, usize),
+        transposed: [bool; 2],
+        (start, scale): (usize, f32),
+    ) {
         let (a, b, bias) = (numbers(m * k, 1), numbers(k * n, 2), numbers(n, 3));
         let mat = |data, rows, columns, transposed: bool| {
             if transposed {
@@ -210,20 +329,19 @@ mod tests {
             }
         };
         let (mat_a, mat_b) = (mat(&a, m, k, transposed[0]), mat(&b, k, n, transposed[1]));
-        // The rows of the output lie further apart than they are wide.
         let dst_row = n + 3;
         let before = numbers(m * dst_row, 4);
         let job = Product {
             shape: (m, n, k),
             start: [Start::Zero, Start::Output, Start::Row(&bias)][start],
-            scale: 1.0,
+            scale,
             a: mat_a,
             b: mat_b,
             dst_row,
         };
         let mut dst = before.clone();
-        if !tiled(&job, &mut dst) {
-            return false;
+        if !compute(&job, &mut dst) {
+            return;
         }
         let at = |mat: Mat<'_, f32>, i, j| f64::from(mat.data[i * mat.row + j * mat.col]);
         for i in 0..m {
@@ -236,51 +354,96 @@ mod tests {
                 }
                 let first = [0.0, f64::from(old), f64::from(bias[j])][start];
                 let sum: f64 = (0..k).map(|s| at(mat_a, i, s) * at(mat_b, s, j)).sum();
+                let sum = sum * f64::from(scale);
                 assert!(
                     (f64::from(found) - first - sum).abs() < 1e-5 * (10.0 + sum.abs()),
                     "({i}, {j}) of {m} x {n} x {k}, {transposed:?}, start {start}"
                 );
             }
         }
-        true
+    }
+
+    fn check_all(
+        compute: fn(&Product<'_, f32>, &mut [f32]) -> bool,
+        shapes: &[(usize, usize, usize)],
+    ) {
+        for &shape in shapes {
+            for transposed in [[false, false], [false, true], [true, false], [true, true]] {
+                for start in [(0, 1.0), (1, 1.0), (2, 1.0), (0, 0.3), (1, -2.0)] {
+                    check(compute, shape, transposed, start);
+                }
+            }
+        }
+    }
+
+    const SMALL: [(usize, usize, usize); 6] = [
+        (1, 1, 1),
+        (6, 16, 2),
+        (7, 17, 3),
+        (25, 32, 25),
+        (13, 66, 34),
+        (5, 11, 70),
+    ];
+
+    #[test]
+    fn small_products() {
+        check_all(plainly, &SMALL);
+        check_all(tiled, &SMALL);
     }
 
     #[test]
-    fn tiles_compute_the_product() {
-        for shape in [(64, 64, 64), (66, 128, 512), (67, 70, 513), (71, 193, 1100)] {
-            for transposed in [[false, false], [false, true], [true, false], [true, true]] {
-                for start in 0..3 {
-                    if !check(shape, transposed, start) {
-                        eprintln!("skipped: this machine has no AVX-512");
-                        return;
-                    }
+    #[cfg_attr(miri, ignore = "too many numbers")]
+    fn large_products() {
+        let shapes = [(64, 64, 64), (66, 128, 512), (67, 70, 513), (71, 193, 1100)];
+        check_all(tiled, &shapes);
+        check_all(plainly, &shapes[..2]);
+    }
+
+    #[test]
+    fn an_element_depends_on_its_row_and_column_alone() {
+        let (m, n, k) = if cfg!(miri) {
+            (13, 70, 9)
+        } else {
+            (100, 130, 600)
+        };
+        let (a, b) = (numbers(m * k, 1), numbers(k * n, 2));
+        for compute in [plainly, tiled] {
+            let of = |rows: usize, columns: usize| {
+                let mut dst = vec![0.0; rows * columns];
+                let job = Product {
+                    shape: (rows, columns, k),
+                    start: Start::Zero,
+                    scale: 1.0,
+                    a: Mat::rows(&a, 0, k),
+                    b: Mat::rows(&b, 0, n),
+                    dst_row: columns,
+                };
+                compute(&job, &mut dst).then_some(dst)
+            };
+            let (rows, columns) = (m - 5, n / 2 + 3);
+            if let (Some(all), Some(part)) = (of(m, n), of(rows, columns)) {
+                for i in 0..rows {
+                    assert_eq!(part[i * columns..][..columns], all[i * n..][..columns]);
                 }
             }
         }
     }
 
     #[test]
-    fn an_element_depends_on_its_row_and_column_alone() {
-        let (m, n, k) = (100, 130, 600);
-        let (a, b) = (numbers(m * k, 1), numbers(k * n, 2));
-        let of = |rows: usize, columns: usize| {
-            let mut dst = vec![0.0; rows * columns];
+    fn a_left_operand_that_is_too_short_is_not_read() {
+        let (a, b) = (numbers(7 * 3 - 1, 1), numbers(3 * 5, 2));
+        let panic = std::panic::catch_unwind(|| {
             let job = Product {
-                shape: (rows, columns, k),
+                shape: (7, 5, 3),
                 start: Start::Zero,
                 scale: 1.0,
-                a: Mat::rows(&a, 0, k),
-                b: Mat::rows(&b, 0, n),
-                dst_row: columns,
+                a: Mat::rows(&a, 0, 3),
+                b: Mat::rows(&b, 0, 5),
+                dst_row: 5,
             };
-            tiled(&job, &mut dst).then_some(dst)
-        };
-        let (Some(all), Some(part)) = (of(m, n), of(65, 77)) else {
-            eprintln!("skipped: this machine has no AVX-512");
-            return;
-        };
-        for i in 0..65 {
-            assert_eq!(part[i * 77..][..77], all[i * n..][..77]);
-        }
+            plainly(&job, &mut [0.0; 35]);
+        });
+        let message = *panic.unwrap_err().downcast::<&str>().unwrap();
+        assert_eq!(message, "rows and steps reach beyond the left operand");
     }
 }
