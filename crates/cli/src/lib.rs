@@ -5,6 +5,7 @@
 
 pub mod allocator;
 pub mod args;
+pub mod batches;
 pub mod cases;
 pub mod commands;
 mod comparison;

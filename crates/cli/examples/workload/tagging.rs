@@ -5,7 +5,7 @@
 use anyhow::{Result, ensure};
 use candle_core::{D, DType};
 use clap::Args;
-use metashot::{allocator, device};
+use metashot::{allocator, batches::even_batches, device};
 use metashot_meta::Workers;
 use metashot_models::TokenBatch;
 use rand_chacha::{ChaCha8Rng, rand_core::SeedableRng};
@@ -36,10 +36,10 @@ impl Tag {
         let lengths = sentences::tagging_lengths()?;
         let sentences = sentences::random(&mut Draw::new(bound.seed), lengths.iter().copied());
         // The longest first, so that no thread is left alone with them at the end.
-        let batches: Vec<TokenBatch> = cut(&sentences, batch_tokens)
+        let batches: Vec<TokenBatch> = even_batches(&lengths, batch_tokens, bound.threads)
             .into_iter()
             .rev()
-            .map(TokenBatch::from_sequences)
+            .map(|range| TokenBatch::from_sequences(&sentences[range]))
             .collect();
         let workers = Workers::new(bound.threads)?;
         let times = bound.time(|_| {
@@ -52,18 +52,4 @@ impl Tag {
         let flop = bert::forward_flop(&lengths);
         bound.line("tag", self, times, ("sents_per_s", lengths.len()), flop)
     }
-}
-
-/// Neighbours of about `batch_tokens` tokens together, each at least one sentence.
-fn cut(sentences: &[Vec<u32>], batch_tokens: usize) -> Vec<&[Vec<u32>]> {
-    let mut n_tokens = sentences.first().map_or(0, Vec::len);
-    let mut at_once = |sentence: &Vec<u32>| {
-        n_tokens += sentence.len();
-        let fits = n_tokens <= batch_tokens;
-        if !fits {
-            n_tokens = sentence.len();
-        }
-        fits
-    };
-    sentences.chunk_by(|_, next| at_once(next)).collect()
 }

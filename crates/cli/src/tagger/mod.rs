@@ -16,6 +16,8 @@ use metashot_data::text::{LabelSet, OrphanInside, Span, Tokenizer, Window};
 use metashot_meta::Workers;
 use metashot_models::{BertConfig, TokenBatch, TokenClassifier, checkpoint::load_token_classifier};
 
+use crate::batches::even_batches;
+
 pub(crate) use adaptation::Support;
 pub(crate) use directory::NewDirectory;
 pub(crate) use source::{PROTOTYPE_SCALE, Source, SourceHead};
@@ -50,6 +52,12 @@ pub struct Tagged {
 struct Item {
     sentence: usize,
     window: Window,
+}
+
+impl Item {
+    fn n_tokens(&self) -> usize {
+        self.window.encoded.ids.len()
+    }
 }
 
 /// Sentences that one thread turns into token ids at a time.
@@ -112,7 +120,8 @@ impl Tagger {
         let mut cut: Vec<usize> = cut.map(|item| item.sentence).collect();
         cut.sort_unstable();
         cut.dedup();
-        let batches = batches(&items, batch_tokens);
+        let lengths: Vec<usize> = items.iter().map(Item::n_tokens).collect();
+        let batches = even_batches(&lengths, batch_tokens, workers.n_threads());
         let rows = workers.map(batches.len() as u64, |batch| {
             self.log_probs(&items, &batches[batch as usize])
         })?;
@@ -156,7 +165,7 @@ impl Tagger {
             anyhow::Ok(items)
         })?;
         let mut items: Vec<Item> = encoded.into_iter().flatten().collect();
-        items.sort_by_key(|item| std::cmp::Reverse(item.window.encoded.ids.len()));
+        items.sort_by_key(|item| std::cmp::Reverse(item.n_tokens()));
         Ok(items)
     }
 
@@ -204,24 +213,6 @@ impl Tagger {
         };
         spans.into_iter().map(score).collect()
     }
-}
-
-/// Neighbours of about `batch_tokens` tokens together, each at least one item.
-fn batches(items: &[Item], batch_tokens: usize) -> Vec<Range<usize>> {
-    let mut batches = Vec::new();
-    let (mut start, mut n_tokens) = (0, 0);
-    for (at, item) in items.iter().enumerate() {
-        let length = item.window.encoded.ids.len();
-        if at > start && n_tokens + length > batch_tokens {
-            batches.push(start..at);
-            (start, n_tokens) = (at, 0);
-        }
-        n_tokens += length;
-    }
-    if start < items.len() {
-        batches.push(start..items.len());
-    }
-    batches
 }
 
 /// Fails if a tokenizer has more tokens than its model has embeddings for.
