@@ -11,7 +11,7 @@ use std::ops::Range;
 use candle_core::{DType, Device};
 use metashot_autograd::{
     Params, Patterns, Value,
-    ops::{attention, layer_norm, linear, linear_gelu},
+    ops::{attention, layer_norm, layer_norm_of_sum, linear, linear_gelu},
 };
 use rand_chacha::ChaCha8Rng;
 
@@ -115,7 +115,9 @@ impl Bert {
         let sum = rows("word_embeddings", &batch.ids)?
             .add(&rows("position_embeddings", &batch.positions)?)?
             .add(&rows("token_type_embeddings", &batch.type_ids)?)?;
-        self.norm(params, "embeddings.LayerNorm", &sum)
+        let weight = params.get("embeddings.LayerNorm.weight")?;
+        let bias = params.get("embeddings.LayerNorm.bias")?;
+        Ok(layer_norm(&sum, weight, bias, self.config.layer_norm_eps)?)
     }
 
     /// Some of the layers, one after another: `0..1` is the first alone, and an empty range changes nothing.
@@ -267,21 +269,23 @@ impl Bert {
             let v = dense("attention.self.value", hidden)?;
             attention(&q, &k, &v, lengths, self.config.num_attention_heads)?
         };
-        let attended = dense("attention.output.dense", &context)?.add(hidden)?;
+        let norm_of_sum = |part: &str, terms: [&Value; 2]| -> Result<Value> {
+            let [weight, bias] = weights(part)?;
+            Ok(layer_norm_of_sum(
+                terms,
+                weight,
+                bias,
+                self.config.layer_norm_eps,
+            )?)
+        };
+        let attended = dense("attention.output.dense", &context)?;
         drop(context);
-        let attended = self.norm(params, &name("attention.output.LayerNorm"), &attended)?;
+        let attended = norm_of_sum("attention.output.LayerNorm", [&attended, hidden])?;
         let [weight, bias] = weights("intermediate.dense")?;
         let wide = linear_gelu(&attended, weight, bias)?;
-        let hidden = dense("output.dense", &wide)?.add(&attended)?;
-        self.norm(params, &name("output.LayerNorm"), &hidden)
-    }
-
-    fn norm(&self, params: &Params<Value>, name: &str, x: &Value) -> Result<Value> {
-        let (weight, bias) = (
-            params.get(&format!("{name}.weight"))?,
-            params.get(&format!("{name}.bias"))?,
-        );
-        Ok(layer_norm(x, weight, bias, self.config.layer_norm_eps)?)
+        let hidden = dense("output.dense", &wide)?;
+        drop(wide);
+        norm_of_sum("output.LayerNorm", [&hidden, &attended])
     }
 }
 

@@ -95,31 +95,61 @@ impl Tile {
         .write_to(square);
     }
 
-    /// `out += scale * square b` for a tile of `out`.
-    fn apply<T: Float>(self, out: &mut [T], scale: T, square: Mat<'_, T>, b: Mat<'_, T>) {
+    /// `square b` for a tile of an output.
+    fn inner<'a, T: Float>(self, square: Mat<'a, T>, b: Mat<'a, T>) -> Product<'a, T> {
         Product {
             shape: (self.len, self.size, self.len),
-            start: Start::Output,
-            scale,
+            start: Start::Zero,
+            scale: T::of(1.0),
             a: square,
             b,
             dst_row: self.hidden,
         }
+    }
+
+    /// `out += scale * square b` for a tile of `out`.
+    fn apply<T: Float>(self, out: &mut [T], scale: T, square: Mat<'_, T>, b: Mat<'_, T>) {
+        let product = self.inner(square, b);
+        let start = Start::Output;
+        Product {
+            start,
+            scale,
+            ..product
+        }
         .write_to(&mut out[self.start..]);
+    }
+
+    /// The probabilities, and with them this tile of the output.
+    fn attend<T: Float>(self, [q, k, v]: [&[T]; 3], scale: T, square: &mut [T], out: &mut [T]) {
+        self.outer(square, Start::Zero, scale, self.of(q), self.of(k));
+        vectorized!(softmax::rows(square, self.len));
+        let square = Mat::rows(square, 0, self.len);
+        self.inner(square, self.of(v))
+            .write_to(&mut out[self.start..]);
     }
 }
 
 /// The output and the probabilities.
-pub(crate) fn forward<T: Float>(q: &[T], k: &[T], v: &[T], heads: Tiling<'_>) -> (Vec<T>, Vec<T>) {
-    let mut out = vec![T::default(); q.len()];
+pub(crate) fn forward<T: Float>(qkv: [&[T]; 3], heads: Tiling<'_>) -> (Vec<T>, Vec<T>) {
+    let mut out = vec![T::default(); qkv[0].len()];
     let mut p = vec![T::default(); heads.n_probabilities()];
     for tile in heads.tiles() {
         let square = &mut p[tile.square..tile.square + tile.len * tile.len];
-        tile.outer(square, Start::Zero, heads.scale(), tile.of(q), tile.of(k));
-        vectorized!(softmax::rows(square, tile.len));
-        tile.apply(&mut out, T::of(1.0), tile.probabilities(&p), tile.of(v));
+        tile.attend(qkv, heads.scale(), square, &mut out);
     }
     (out, p)
+}
+
+/// The output alone: the probabilities of one sentence and head are there at a time.
+pub(crate) fn output<T: Float>(qkv: [&[T]; 3], heads: Tiling<'_>) -> Vec<T> {
+    let mut out = vec![T::default(); qkv[0].len()];
+    let longest = heads.lengths.iter().copied().max().unwrap_or(0);
+    let mut p = vec![T::default(); longest * longest];
+    for tile in heads.tiles() {
+        let square = &mut p[..tile.len * tile.len];
+        tile.attend(qkv, heads.scale(), square, &mut out);
+    }
+    out
 }
 
 /// The gradients of the queries, the keys and the values.

@@ -8,17 +8,37 @@ use super::Float;
 /// `x̂ w + b` of each row of `w.len()`.
 #[inline(always)]
 pub(crate) fn forward<T: Float>(x: &[T], w: &[T], b: &[T], eps: T) -> Vec<T> {
-    let mut y = Vec::with_capacity(x.len());
+    let mut out = Vec::with_capacity(x.len());
     for row in x.chunks_exact(w.len()) {
-        let (mean, r) = moments(row, eps);
-        y.extend(
-            row.iter()
-                .zip(w)
-                .zip(b)
-                .map(|((&x, &w), &b)| (x - mean) * r * w + b),
-        );
+        normed(row, w, b, eps, &mut out);
     }
-    y
+    out
+}
+
+/// [`forward`] of `x + y`.
+#[inline(always)]
+pub(crate) fn forward_of_sum<T: Float>(x: &[T], y: &[T], w: &[T], b: &[T], eps: T) -> Vec<T> {
+    let n = w.len();
+    let mut out = Vec::with_capacity(x.len());
+    let mut row = vec![T::default(); n];
+    for (x, y) in x.chunks_exact(n).zip(y.chunks_exact(n)) {
+        for i in 0..n {
+            row[i] = x[i] + y[i];
+        }
+        normed(&row, w, b, eps, &mut out);
+    }
+    out
+}
+
+#[inline(always)]
+fn normed<T: Float>(row: &[T], w: &[T], b: &[T], eps: T, out: &mut Vec<T>) {
+    let (mean, r) = moments(row, eps);
+    out.extend(
+        row.iter()
+            .zip(w)
+            .zip(b)
+            .map(|((&x, &w), &b)| (x - mean) * r * w + b),
+    );
 }
 
 /// The gradients of the input, the weight and the bias from that of the output.

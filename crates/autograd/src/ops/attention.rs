@@ -142,9 +142,19 @@ impl Fused for Attention {
             unreachable!("attention has three inputs")
         };
         for_float!(q, T => {
-            let (out, p) = with_slices([q, k, v], |[a, b, c]| kernel::forward::<T>(a, b, c, self.heads(q)))?;
+            let (out, p) = with_slices([q, k, v], |qkv| kernel::forward::<T>(qkv, self.heads(q)))?;
             let n_probabilities = p.len();
             Ok((tensor(out, q.dims())?, vec![tensor(p, &[n_probabilities])?]))
+        })
+    }
+
+    fn output(&self, inputs: &[&Tensor]) -> Result<Tensor> {
+        let &[q, k, v] = inputs else {
+            unreachable!("attention has three inputs")
+        };
+        for_float!(q, T => {
+            let out = with_slices([q, k, v], |qkv| kernel::output::<T>(qkv, self.heads(q)))?;
+            tensor(out, q.dims())
         })
     }
 

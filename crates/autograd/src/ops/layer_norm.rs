@@ -10,7 +10,7 @@ use super::{
 };
 use crate::{
     error::{Error, Result},
-    kernels::{Float, for_float, layer_norm as kernel, tensor, vectorized, with_slices},
+    kernels::{Float, for_float, layer_norm as kernel, on_host, tensor, vectorized, with_slices},
     value::Value,
 };
 
@@ -39,6 +39,36 @@ pub fn layer_norm(x: &Value, weight: &Value, bias: &Value, eps: f64) -> Result<V
             expected: "input (rows, features), weight and bias (features)".into(),
             found: format!("{:?}, {:?} and {:?}", x.dims(), weight.dims(), bias.dims()),
         }),
+    }
+}
+
+/// [`layer_norm`] of a sum: where nobody wants a gradient, with no tensor between the two.
+///
+/// # Shapes
+/// As [`layer_norm`], `x` and `y` alike.
+///
+/// # Errors
+/// When the shapes do not fit.
+pub fn layer_norm_of_sum(
+    [x, y]: [&Value; 2],
+    weight: &Value,
+    bias: &Value,
+    eps: f64,
+) -> Result<Value> {
+    let inputs = [x, y, weight, bias];
+    let kernels_can = inputs
+        .iter()
+        .all(|value| value.is_constant() && on_host(value.tensor()) && value.dtype() == x.dtype());
+    match (x.dims(), weight.dims(), bias.dims()) {
+        ([_, n], [w], [b]) if kernels_can && y.dims() == x.dims() && [w, b] == [n, n] => {
+            for_float!(x, T => {
+                let out = with_slices(inputs.map(Value::tensor), |[x, y, w, b]| {
+                    vectorized!(kernel::forward_of_sum::<T>(x, y, w, b, T::of(eps)))
+                })?;
+                Ok(Value::constant(tensor(out, x.dims())?))
+            })
+        }
+        _ => layer_norm(&x.add(y)?, weight, bias, eps),
     }
 }
 

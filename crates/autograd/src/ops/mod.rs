@@ -25,7 +25,7 @@ mod vector;
 pub use attention::attention;
 pub use block::norm_relu_pool;
 pub use conv::conv2d;
-pub use layer_norm::layer_norm;
+pub use layer_norm::{layer_norm, layer_norm_of_sum};
 pub use linear::{linear, linear_gelu};
 pub use loss::{IGNORE_INDEX, cross_entropy, cross_entropy_by_task};
 pub(crate) use vector::add_all;

@@ -125,25 +125,56 @@ fn fused_layers() {
     });
 }
 
-#[test]
-fn gelu_of_a_linear_layer_is_the_same_with_and_without_a_graph() {
-    let shapes: [&[usize]; 3] = [&[70, 66], &[130, 66], &[130]];
-    check(&[&[3, 4], &[2, 4], &[2]], |x| {
-        ops::linear_gelu(&x[0], &x[1], &x[2].affine(1.0, -2.0)?)
-    });
+/// Compares what a function makes of constants, for which nothing is kept, with what it makes of variables.
+fn same_with_and_without_a_graph(
+    shapes: &[&[usize]],
+    f: impl Fn(&[Value]) -> metashot_autograd::Result<Value>,
+) {
     for dtype in [DType::F64, DType::F32] {
-        let inputs: Vec<Tensor> = (0..3)
+        let inputs: Vec<Tensor> = (0..shapes.len())
             .map(|at| numbers(shapes[at], at).to_dtype(dtype).unwrap())
             .map(|x| x.affine(0.3, -0.3).unwrap())
             .collect();
         let of = |value: fn(Tensor) -> Value| {
             let x: Vec<Value> = inputs.iter().cloned().map(value).collect();
-            let y = ops::linear_gelu(&x[0], &x[1], &x[2]).unwrap();
-            let y = y.tensor().to_dtype(DType::F64).unwrap();
+            let y = f(&x).unwrap().tensor().to_dtype(DType::F64).unwrap();
             y.to_vec2::<f64>().unwrap()
         };
         assert_eq!(of(Value::constant), of(Value::variable));
     }
+}
+
+#[test]
+fn gelu_of_a_linear_layer() {
+    check(&[&[3, 4], &[2, 4], &[2]], |x| {
+        ops::linear_gelu(&x[0], &x[1], &x[2].affine(1.0, -2.0)?)
+    });
+    same_with_and_without_a_graph(&[&[70, 66], &[130, 66], &[130]], |x| {
+        ops::linear_gelu(&x[0], &x[1], &x[2])
+    });
+}
+
+#[test]
+fn layer_norm_of_a_sum() {
+    check(&[&[3, 4], &[3, 4], &[4], &[4]], |x| {
+        ops::layer_norm_of_sum([&x[0], &x[1]], &x[2], &x[3], 1e-5)
+    });
+    same_with_and_without_a_graph(&[&[7, 37], &[7, 37], &[37], &[37]], |x| {
+        ops::layer_norm_of_sum([&x[0], &x[1]], &x[2], &x[3], 1e-5)
+    });
+    // Sums that broadcast, and shapes that do not fit.
+    same_with_and_without_a_graph(&[&[7, 5], &[1, 5], &[5], &[5]], |x| {
+        ops::layer_norm_of_sum([&x[0], &x[1]], &x[2], &x[3], 1e-5)
+    });
+    let [x, w] = [numbers(&[3, 4], 0), numbers(&[5], 1)].map(Value::constant);
+    assert!(ops::layer_norm_of_sum([&x, &x], &w, &w, 1e-5).is_err());
+}
+
+#[test]
+fn attention_of_constants() {
+    same_with_and_without_a_graph(&[&[90, 36], &[90, 36], &[90, 36]], |x| {
+        ops::attention(&x[0], &x[1], &x[2], &[3, 70, 1, 16], 2)
+    });
 }
 
 #[test]

@@ -26,6 +26,11 @@ pub(crate) trait Fused: Clone + Send + Sync + 'static {
     /// The output, and what the gradients want to keep.
     fn forward(&self, inputs: &[&Tensor]) -> Result<(Tensor, Vec<Tensor>)>;
 
+    /// The output where nobody wants a gradient.
+    fn output(&self, inputs: &[&Tensor]) -> Result<Tensor> {
+        Ok(self.forward(inputs)?.0)
+    }
+
     /// The gradient of each input.
     fn backward(&self, inputs: &[&Tensor], kept: &[Tensor], grad: &Tensor) -> Result<Vec<Tensor>>;
 
@@ -48,6 +53,9 @@ pub(crate) fn apply<F: Fused>(fused: F, inputs: &[&Value]) -> Result<Value> {
         .all(|input| on_host(input.tensor()) && input.dtype() == inputs[0].dtype())
     {
         return fused.composed(&inputs);
+    }
+    if inputs.iter().all(Value::is_constant) {
+        return Ok(Value::constant(fused.output(&tensors(&inputs))?));
     }
     let (output, kept) = fused.forward(&tensors(&inputs))?;
     let parents: Vec<&Value> = inputs.iter().collect();
