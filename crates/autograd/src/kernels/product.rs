@@ -192,27 +192,15 @@ fn side_by_side(
             let there = lines.min(n_lines.saturating_sub(first_line));
             let from = &from[(first_line * line + first_step * step).min(from.len())..];
             let out = &mut out[first_step * width + first_line..];
-            if step == 1 && lines == BLOCK {
-                let shape = (there, steps);
-                if shape == (BLOCK, BLOCK) {
-                    if by_shuffles(from, line, width, out) {
-                        continue;
-                    }
+            let turned = step == 1
+                && lines == BLOCK
+                && if (there, steps) == (BLOCK, BLOCK) {
+                    by_shuffles(from, line, width, out)
                 } else {
-                    // Part of a block: as a whole one, on the side.
-                    let mut block = [0.0; BLOCK * BLOCK];
-                    for (number, block) in block.chunks_exact_mut(BLOCK).enumerate().take(there) {
-                        block[..steps].copy_from_slice(&from[number * line..][..steps]);
-                    }
-                    let mut columns = [MaybeUninit::uninit(); BLOCK * BLOCK];
-                    if by_shuffles(&block, BLOCK, BLOCK, &mut columns) {
-                        for (number, columns) in columns.chunks_exact(BLOCK).enumerate().take(steps)
-                        {
-                            out[number * width..][..BLOCK].copy_from_slice(columns);
-                        }
-                        continue;
-                    }
-                }
+                    part_by_shuffles(from, line, (there, steps), width, out)
+                };
+            if turned {
+                continue;
             }
             for step_number in 0..steps {
                 for (number, slot) in out[step_number * width..][..lines].iter_mut().enumerate() {
@@ -226,6 +214,29 @@ fn side_by_side(
 
 /// Lines and steps of a block that is transposed at once.
 const BLOCK: usize = 16;
+
+/// [`by_shuffles`] for part of a block: as a whole one, on the side.
+#[inline(always)]
+fn part_by_shuffles(
+    from: &[f32],
+    line: usize,
+    (n_lines, n_steps): (usize, usize),
+    width: usize,
+    out: &mut [MaybeUninit<f32>],
+) -> bool {
+    let mut block = [0.0; BLOCK * BLOCK];
+    for (number, block) in block.chunks_exact_mut(BLOCK).enumerate().take(n_lines) {
+        block[..n_steps].copy_from_slice(&from[number * line..][..n_steps]);
+    }
+    let mut columns = [MaybeUninit::uninit(); BLOCK * BLOCK];
+    let turned = by_shuffles(&block, BLOCK, BLOCK, &mut columns);
+    if turned {
+        for (number, columns) in columns.chunks_exact(BLOCK).enumerate().take(n_steps) {
+            out[number * width..][..BLOCK].copy_from_slice(columns);
+        }
+    }
+    turned
+}
 
 /// Transposes a block in registers, in four rounds that each double how many lines' elements lie together; returns whether
 /// this machine can. Lines are `line` apart, steps of the output `width`.

@@ -20,8 +20,10 @@ pub(super) trait Places: Copy {
     /// The place of one of them, for a number below [`Places::count`].
     fn at(self, number: usize) -> usize;
 
-    /// The largest of these, if there is one.
-    fn furthest(self) -> Option<usize>;
+    /// The largest of these, if there is one: the last, unless they are in no order.
+    fn furthest(self) -> Option<usize> {
+        Some(self.at(self.count().checked_sub(1)?))
+    }
 }
 
 /// Anywhere.
@@ -55,10 +57,6 @@ impl<const APART: usize> Places for Evenly<APART> {
     fn at(self, number: usize) -> usize {
         number * APART
     }
-
-    fn furthest(self) -> Option<usize> {
-        Some(self.0.checked_sub(1)? * APART)
-    }
 }
 
 /// The rows of a matrix.
@@ -78,10 +76,6 @@ impl Places for Apart {
     fn at(self, number: usize) -> usize {
         number * self.apart
     }
-
-    fn furthest(self) -> Option<usize> {
-        Some(self.count.checked_sub(1)? * self.apart)
-    }
 }
 
 /// Rows that stand side by side, those of a tile together, tile after tile.
@@ -100,10 +94,6 @@ impl Places for SideBySide {
     #[inline(always)]
     fn at(self, number: usize) -> usize {
         number / ROWS * ROWS * self.n_steps + number % ROWS
-    }
-
-    fn furthest(self) -> Option<usize> {
-        Some(self.at(self.count.checked_sub(1)?))
     }
 }
 

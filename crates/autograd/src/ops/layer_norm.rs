@@ -6,11 +6,12 @@ use candle_core::Tensor;
 
 use super::{
     fused::{Fused, apply},
+    host_constants,
     task_axis::{n_tasks, over_rows},
 };
 use crate::{
     error::{Error, Result},
-    kernels::{Float, for_float, layer_norm as kernel, on_host, tensor, vectorized, with_slices},
+    kernels::{Float, for_float, layer_norm as kernel, tensor, vectorized, with_slices},
     value::Value,
 };
 
@@ -56,11 +57,10 @@ pub fn layer_norm_of_sum(
     eps: f64,
 ) -> Result<Value> {
     let inputs = [x, y, weight, bias];
-    let kernels_can = inputs
-        .iter()
-        .all(|value| value.is_constant() && on_host(value.tensor()) && value.dtype() == x.dtype());
     match (x.dims(), weight.dims(), bias.dims()) {
-        ([_, n], [w], [b]) if kernels_can && y.dims() == x.dims() && [w, b] == [n, n] => {
+        ([_, n], [w], [b])
+            if host_constants(&inputs) && y.dims() == x.dims() && [w, b] == [n, n] =>
+        {
             for_float!(x, T => {
                 let out = with_slices(inputs.map(Value::tensor), |[x, y, w, b]| {
                     vectorized!(kernel::forward_of_sum::<T>(x, y, w, b, T::of(eps)))

@@ -5,7 +5,7 @@
 use candle_core::Tensor;
 
 use super::{
-    only,
+    host_constants, only,
     task_axis::{n_tasks, over_rows},
 };
 use crate::{
@@ -87,10 +87,7 @@ fn fitting(x: &Value, weight: &Value, bias: &Value) -> Result<Option<usize>> {
 /// # Errors
 /// When the shapes do not fit.
 pub fn linear_gelu(x: &Value, weight: &Value, bias: &Value) -> Result<Value> {
-    let kernels_can = |value: &&Value| {
-        value.is_constant() && on_host(value.tensor()) && value.dtype() == x.dtype()
-    };
-    if fitting(x, weight, bias)?.is_none() && [x, weight, bias].iter().all(kernels_can) {
+    if fitting(x, weight, bias)?.is_none() && host_constants(&[x, weight, bias]) {
         let tensor = by_kernel(x, weight, bias, Activation::Gelu)?;
         return Ok(Value::constant(tensor));
     }

@@ -31,11 +31,18 @@ pub use loss::{IGNORE_INDEX, cross_entropy, cross_entropy_by_task};
 pub(crate) use vector::add_all;
 pub use vector::{AdamStep, add_scaled, all_finite, dot, scale, sum_in_order, sum_of_squares};
 
-use crate::value::Value;
+use crate::{kernels::on_host, value::Value};
 
 /// Unwraps the gradient of an operation with one output, which is there whenever its rule is asked.
 fn only(grads: &[Option<Value>]) -> &Value {
     grads[0]
         .as_ref()
         .expect("a rule runs only when an output has a gradient")
+}
+
+/// Whether nobody wants a gradient of these and kernels can work on them: then nothing between two operations is kept.
+fn host_constants(inputs: &[&Value]) -> bool {
+    inputs.iter().all(|input| {
+        input.is_constant() && on_host(input.tensor()) && input.dtype() == inputs[0].dtype()
+    })
 }
