@@ -55,13 +55,35 @@ pub(crate) enum Start<'a, T> {
 /// # Shapes
 /// `shape` is `(m, n, k)`; `a`: `(m, k)`, `b`: `(k, n)`, `dst`: `(m, n)`
 #[derive(Clone, Copy)]
-pub(crate) struct Product<'a, T> {
+pub(crate) struct Product<'a, T, B = Mat<'a, T>> {
     pub(crate) shape: (usize, usize, usize),
     pub(crate) start: Start<'a, T>,
     pub(crate) scale: T,
     pub(crate) a: Mat<'a, T>,
-    pub(crate) b: Mat<'a, T>,
+    pub(crate) b: B,
     pub(crate) dst_row: usize,
+}
+
+impl<'a, T: Copy> Product<'a, T> {
+    /// The same with another kind of right operand.
+    pub(super) fn with<B>(&self, b: B) -> Product<'a, T, B> {
+        let Self {
+            shape,
+            start,
+            scale,
+            a,
+            dst_row,
+            ..
+        } = *self;
+        Product {
+            shape,
+            start,
+            scale,
+            a,
+            b,
+            dst_row,
+        }
+    }
 }
 
 impl<T: Float> Product<'_, T> {

@@ -16,7 +16,7 @@ pub(crate) mod gelu;
 mod indirect;
 pub(crate) mod layer_norm;
 pub(crate) mod matmul;
-mod product;
+pub(crate) mod product;
 pub(crate) mod reduce;
 pub(crate) mod softmax;
 mod tile;

@@ -11,7 +11,7 @@ use pulp::{Simd, WithSimd};
 
 use super::{
     filled,
-    matmul::{Product, Start},
+    matmul::{Mat, Product, Start},
     tile::{self, Apart, Evenly, Left, Places, ROWS, Right, SideBySide, To, VECTORS},
 };
 
@@ -35,31 +35,107 @@ pub(super) fn tiled(job: &Product<'_, f32>, dst: &mut [f32]) -> bool {
     } else {
         m.min(n).min(k) >= LEAST_TO_COPY
     };
-    good && pulp::Arch::new().dispatch(Tiled { job, dst })
+    let good = good && has_tiles();
+    if good {
+        let job = job.with(Columns::Strided(job.b));
+        pulp::Arch::new().dispatch(Tiled { job, dst });
+    }
+    good
 }
 
+/// Whether this machine has tiles that are good for products.
+pub(crate) fn has_tiles() -> bool {
+    struct Lanes;
+
+    impl WithSimd for Lanes {
+        type Output = usize;
+
+        #[inline(always)]
+        fn with_simd<S: Simd>(self, _: S) -> usize {
+            S::F32_LANES
+        }
+    }
+
+    // With AVX2, whose registers hold smaller tiles, the `gemm` crate was 3 to 6 % faster.
+    pulp::Arch::new().dispatch(Lanes) == LANES
+}
+
+/// `x w^T + bias` by a weight that [`in_panels`] laid out.
+///
+/// # Shapes
+/// `x`: `(rows, in)`, `panels`: `(panels, in, 64)`, `bias`: `(out)`, result: `(rows, out)`
+///
+/// # Panics
+/// Where the machine has no tiles for it, the input is empty, or there are fewer panels.
+pub(crate) fn linear_in_panels(x: &[f32], panels: &[f32], bias: &[f32], n_in: usize) -> Vec<f32> {
+    assert!(has_tiles() && n_in > 0);
+    let (rows, n_out) = (x.len() / n_in, bias.len());
+    if rows == 0 || n_out == 0 {
+        return Vec::new();
+    }
+    let job = Product {
+        shape: (rows, n_out, n_in),
+        start: Start::Row(bias),
+        scale: 1.0,
+        a: Mat::rows(x, 0, n_in),
+        b: Columns::InPanels(panels),
+        dst_row: n_out,
+    };
+    filled(rows * n_out, |out| {
+        // SAFETY: a product that starts with a row writes all of its output before it reads any; `MaybeUninit<f32>` is
+        // laid out as `f32`.
+        #[expect(unsafe_code, reason = "the output of a product is not zeroed first")]
+        let dst =
+            unsafe { std::slice::from_raw_parts_mut(out.as_mut_ptr().cast::<f32>(), out.len()) };
+        pulp::Arch::new().dispatch(Tiled { job, dst });
+    })
+}
+
+/// The rows of a weight as products read them: [`PANEL`] at a time, side by side, missing ones 0.
+///
+/// # Shapes
+/// `weight`: `(out, in)`, result: `(panels, in, 64)`
+pub(crate) fn in_panels(weight: &[f32], n_in: usize) -> Vec<f32> {
+    let n_out = weight.len() / n_in.max(1);
+    filled(n_out.next_multiple_of(PANEL) * n_in, |out| {
+        let size = (PANEL * n_in).max(1);
+        for (lines, out) in weight.chunks(size).zip(out.chunks_exact_mut(size)) {
+            side_by_side(lines, (n_in, 1), (lines.len() / n_in, n_in), PANEL, out);
+        }
+    })
+}
+
+/// The right operand of a product by tiles.
+#[derive(Clone, Copy)]
+enum Columns<'a> {
+    /// Anywhere.
+    Strided(Mat<'a, f32>),
+    /// As [`in_panels`] lays them out.
+    InPanels(&'a [f32]),
+}
+
+type Job<'a> = Product<'a, f32, Columns<'a>>;
+
 struct Tiled<'a, 'd> {
-    job: &'a Product<'a, f32>,
+    job: Job<'a>,
     dst: &'d mut [f32],
 }
 
 impl WithSimd for Tiled<'_, '_> {
-    type Output = bool;
+    type Output = ();
 
     #[inline(always)]
-    fn with_simd<S: Simd>(self, simd: S) -> bool {
-        // With AVX2, whose registers hold smaller tiles, the `gemm` crate was 3 to 6 % faster.
-        let good = S::F32_LANES == 16;
-        if good {
-            runs(simd, self.job, self.dst);
+    fn with_simd<S: Simd>(self, simd: S) {
+        // Compiled for these vectors alone.
+        if S::F32_LANES == LANES {
+            runs(simd, &self.job, self.dst);
         }
-        good
     }
 }
 
 /// The product, run of steps after run of steps.
 #[inline(always)]
-fn runs<S: Simd>(simd: S, job: &Product<'_, f32>, dst: &mut [f32]) {
+fn runs<S: Simd>(simd: S, job: &Job<'_>, dst: &mut [f32]) {
     let Product {
         shape: (m, _, k),
         a,
@@ -96,42 +172,37 @@ fn runs<S: Simd>(simd: S, job: &Product<'_, f32>, dst: &mut [f32]) {
 #[inline(always)]
 fn panels<S: Simd, R: Places, T: Places>(
     simd: S,
-    job: &Product<'_, f32>,
+    job: &Job<'_>,
     a: Left<'_, R, T>,
     first: usize,
     dst: &mut [f32],
 ) {
     let Product {
-        shape: (_, n, _),
+        shape: (_, n, k),
         b,
         dst_row,
         ..
     } = *job;
     let n_steps = a.n_steps();
-    let in_place = b.col == 1 && n_steps < LEAST_STEPS;
     let mut room = ROOM.take();
-    room.resize(RUN * WIDEST + BLOCK, MaybeUninit::uninit());
-    // On a boundary of cache lines, which no vector then lies across.
-    let boundary = room.as_ptr().align_offset(BLOCK * size_of::<f32>());
-    for column in (0..n).step_by(WIDEST) {
-        let n_columns = WIDEST.min(n - column);
-        let from = &b.data[b.start + first * b.row + column * b.col..];
-        let right = if in_place {
-            Right {
-                data: from,
-                width: b.row,
+    for column in (0..n).step_by(PANEL) {
+        let n_columns = PANEL.min(n - column);
+        let right = match b {
+            Columns::InPanels(panels) => Right {
+                data: &panels[column * k..][first * PANEL..k * PANEL],
+                width: PANEL,
+            },
+            Columns::Strided(b) => {
+                let from = &b.data[b.start + first * b.row + column * b.col..];
+                if b.col == 1 && n_steps < LEAST_STEPS {
+                    Right {
+                        data: from,
+                        width: b.row,
+                    }
+                } else {
+                    packed(from, (b.col, b.row), (n_columns, n_steps), &mut room)
+                }
             }
-        } else {
-            let width = n_columns.next_multiple_of(BLOCK);
-            let side = &mut room[boundary..][..n_steps * width];
-            side_by_side(from, (b.col, b.row), (n_columns, n_steps), width, side);
-            // SAFETY: all of it was written to.
-            #[expect(
-                unsafe_code,
-                reason = "memory that is overwritten as a whole is not zeroed first"
-            )]
-            let data = unsafe { side.assume_init_ref() };
-            Right { data, width }
         };
         let to = To {
             out: &mut dst[column..],
@@ -148,12 +219,38 @@ fn panels<S: Simd, R: Places, T: Places>(
     ROOM.set(room);
 }
 
-/// Columns of the widest panel.
-const WIDEST: usize = VECTORS * 16;
+/// Columns of a panel, the last of a product's aside.
+pub(crate) const PANEL: usize = VECTORS * LANES;
+
+/// Numbers in a vector of the tiles that are good for products.
+const LANES: usize = 16;
 
 thread_local! {
     /// Room for a panel, kept for the next product of the thread.
     static ROOM: Cell<Vec<MaybeUninit<f32>>> = const { Cell::new(Vec::new()) };
+}
+
+/// Some columns of a right operand, copied to where a tile reads them.
+#[inline(always)]
+fn packed<'a>(
+    from: &[f32],
+    strides: (usize, usize),
+    (n_columns, n_steps): (usize, usize),
+    room: &'a mut Vec<MaybeUninit<f32>>,
+) -> Right<'a> {
+    room.resize(RUN * PANEL + BLOCK, MaybeUninit::uninit());
+    // On a boundary of cache lines, which no vector then lies across.
+    let boundary = room.as_ptr().align_offset(BLOCK * size_of::<f32>());
+    let width = n_columns.next_multiple_of(BLOCK);
+    let side = &mut room[boundary..][..n_steps * width];
+    side_by_side(from, strides, (n_columns, n_steps), width, side);
+    // SAFETY: all of it was written to.
+    #[expect(
+        unsafe_code,
+        reason = "memory that is overwritten as a whole is not zeroed first"
+    )]
+    let data = unsafe { side.assume_init_ref() };
+    Right { data, width }
 }
 
 /// Copies lines to stand side by side: element `(line, step)` goes to `step * width + line`, and 0 where a line is missing.
@@ -309,7 +406,7 @@ fn by_shuffles(from: &[f32], line: usize, width: usize, out: &mut [MaybeUninit<f
 mod tests {
     use pulp::Scalar512b;
 
-    use super::{super::matmul::Mat, *};
+    use super::*;
 
     /// Numbers that look random, from a row and a column.
     fn numbers(n: usize, salt: usize) -> Vec<f32> {
@@ -320,7 +417,7 @@ mod tests {
 
     /// By vectors of 16 numbers that every machine has, and Miri.
     fn plainly(job: &Product<'_, f32>, dst: &mut [f32]) -> bool {
-        runs(Scalar512b, job, dst);
+        runs(Scalar512b, &job.with(Columns::Strided(job.b)), dst);
         true
     }
 
@@ -408,6 +505,34 @@ mod tests {
         let shapes = [(64, 64, 64), (66, 128, 512), (67, 70, 513), (71, 193, 1100)];
         check_all(tiled, &shapes);
         check_all(plainly, &shapes[..2]);
+    }
+
+    #[test]
+    fn panels_give_the_same_bits() {
+        let shapes = if cfg!(miri) {
+            &SMALL[..]
+        } else {
+            &[(7, 17, 3), (13, 66, 34), (9, 128, 70), (7, 70, 1100)]
+        };
+        for &(m, n, k) in shapes {
+            let (a, b) = (numbers(m * k, 1), numbers(n * k, 2));
+            let panels = in_panels(&b, k);
+            let job = Product {
+                shape: (m, n, k),
+                start: Start::Zero,
+                scale: 1.0,
+                a: Mat::rows(&a, 0, k),
+                b: Mat::rows(&b, 0, k).t(),
+                dst_row: n,
+            };
+            let of = |b: Columns<'_>| {
+                let mut dst = vec![0.0; m * n];
+                runs(Scalar512b, &job.with(b), &mut dst);
+                dst
+            };
+            let expected = of(Columns::Strided(job.b));
+            assert_eq!(of(Columns::InPanels(&panels)), expected, "{m} x {n} x {k}");
+        }
     }
 
     #[test]

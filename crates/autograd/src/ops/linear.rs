@@ -2,7 +2,7 @@
 //!
 //! Not here: where its weights come from.
 
-use candle_core::Tensor;
+use candle_core::{DType, Tensor};
 
 use super::{
     host_constants, only,
@@ -10,7 +10,7 @@ use super::{
 };
 use crate::{
     error::{Error, Result},
-    kernels::{self, for_float, on_host, vectorized, with_slices},
+    kernels::{self, Float, for_float, on_host, product, vectorized, with_slices},
     value::{Kept, Op, Rule, Value},
 };
 
@@ -34,17 +34,62 @@ impl Op for Linear {
     }
 }
 
+/// The weight of a linear layer.
+#[derive(Clone, Copy)]
+pub enum Weight<'a> {
+    /// Row by row: `(out, in)`, or `(tasks, out, in)` for inputs that lie task after task.
+    Rows(&'a Value),
+    /// `(panels, in, 64)`, as [`panels`] lays it out.
+    Panels(&'a Value),
+}
+
+impl<'a> From<&'a Value> for Weight<'a> {
+    fn from(rows: &'a Value) -> Self {
+        Self::Rows(rows)
+    }
+}
+
+/// A weight as products read it, 64 of its rows side by side and missing ones 0, or `None` where products have no use for
+/// that: with another element type than `f32`, on another device than a CPU, or on one without AVX-512.
+///
+/// Worth it for a weight that many inputs are read with, as a product lays it out so each time otherwise.
+///
+/// # Shapes
+/// - `weight`: `(out, in)`
+/// - result: `(panels, in, 64)`
+///
+/// # Errors
+/// When the weight is no matrix.
+pub fn panels(weight: &Tensor) -> Result<Option<Tensor>> {
+    let (n_out, n_in) = weight.dims2()?;
+    if !on_host(weight) || weight.dtype() != DType::F32 || !product::has_tiles() {
+        return Ok(None);
+    }
+    let panels = with_slices([weight], |[weight]| product::in_panels(weight, n_in))?;
+    let dims = [n_out.div_ceil(product::PANEL), n_in, product::PANEL];
+    Ok(Some(kernels::tensor(panels, &dims)?))
+}
+
 /// `y = x w^T + bias`.
 ///
 /// # Shapes
 /// - `x`: `(rows, in)`
-/// - `weight`: `(out, in)`, or `(tasks, out, in)` for rows that lie task after task
+/// - `weight`: as [`Weight`] says, of `(out, in)` in all
 /// - `bias`: `(out)`, or `(tasks, out)`
 /// - result: `(rows, out)`
 ///
 /// # Errors
 /// When the shapes do not fit.
-pub fn linear(x: &Value, weight: &Value, bias: &Value) -> Result<Value> {
+pub fn linear<'a>(x: &Value, weight: impl Into<Weight<'a>>, bias: &Value) -> Result<Value> {
+    let weight = match weight.into() {
+        Weight::Rows(weight) => weight,
+        Weight::Panels(panels) => {
+            return match by_panels(x, panels, bias, Activation::None)? {
+                Some(y) => Ok(y),
+                None => linear(x, &rows(panels, bias)?, bias),
+            };
+        }
+    };
     if let Some(n_tasks) = fitting(x, weight, bias)? {
         return of_tasks(x, weight, bias, n_tasks);
     }
@@ -86,12 +131,22 @@ fn fitting(x: &Value, weight: &Value, bias: &Value) -> Result<Option<usize>> {
 ///
 /// # Errors
 /// When the shapes do not fit.
-pub fn linear_gelu(x: &Value, weight: &Value, bias: &Value) -> Result<Value> {
-    if fitting(x, weight, bias)?.is_none() && host_constants(&[x, weight, bias]) {
-        let tensor = by_kernel(x, weight, bias, Activation::Gelu)?;
-        return Ok(Value::constant(tensor));
+pub fn linear_gelu<'a>(x: &Value, weight: impl Into<Weight<'a>>, bias: &Value) -> Result<Value> {
+    let weight = weight.into();
+    let at_once = match weight {
+        Weight::Panels(panels) => by_panels(x, panels, bias, Activation::Gelu)?,
+        Weight::Rows(weight)
+            if fitting(x, weight, bias)?.is_none() && host_constants(&[x, weight, bias]) =>
+        {
+            let tensor = by_kernel(x, weight, bias, Activation::Gelu)?;
+            Some(Value::constant(tensor))
+        }
+        Weight::Rows(_) => None,
+    };
+    match at_once {
+        Some(y) => Ok(y),
+        None => linear(x, weight, bias)?.gelu(),
     }
-    linear(x, weight, bias)?.gelu()
 }
 
 /// What is done with the numbers of a product before anything else sees them.
@@ -101,17 +156,70 @@ enum Activation {
     Gelu,
 }
 
+impl Activation {
+    fn apply<T: Float>(self, xs: &mut [T]) {
+        if self == Self::Gelu {
+            vectorized!(kernels::gelu::in_place::<T>(xs));
+        }
+    }
+}
+
 fn by_kernel(x: &Value, weight: &Value, bias: &Value, activation: Activation) -> Result<Tensor> {
     let (n_in, dims) = (x.dims()[1], [x.dims()[0], bias.dims()[0]]);
     for_float!(x, T => {
         let mut out = with_slices([x.tensor(), weight.tensor(), bias.tensor()], |[x, w, b]| {
             kernels::matmul::linear::<T>(x, w, b, n_in)
         })?;
-        if activation == Activation::Gelu {
-            vectorized!(kernels::gelu::in_place::<T>(&mut out));
-        }
+        activation.apply(&mut out);
         kernels::tensor(out, &dims)
     })
+}
+
+/// The layer by a weight in panels, where nobody wants a gradient and tiles can read it.
+///
+/// # Errors
+/// When the shapes do not fit.
+fn by_panels(
+    x: &Value,
+    panels: &Value,
+    bias: &Value,
+    activation: Activation,
+) -> Result<Option<Value>> {
+    let fits = matches!((x.dims(), panels.dims(), bias.dims()),
+        ([_, n_in], [n_panels, w_in, product::PANEL], [n_out])
+            if n_in == w_in && *n_panels == n_out.div_ceil(product::PANEL));
+    if !fits {
+        return Err(Error::Shape {
+            op: "linear",
+            expected: "input (rows, in), weight (panels, in, 64) and bias (out)".into(),
+            found: format!("{:?}, {:?} and {:?}", x.dims(), panels.dims(), bias.dims()),
+        });
+    }
+    let (n_in, dims) = (x.dims()[1], [x.dims()[0], bias.dims()[0]]);
+    let good = host_constants(&[x, panels, bias])
+        && x.dtype() == DType::F32
+        && n_in > 0
+        && product::has_tiles();
+    if !good {
+        return Ok(None);
+    }
+    let tensors = [x, panels, bias].map(Value::tensor);
+    let mut y = with_slices(tensors, |[x, panels, bias]| {
+        product::linear_in_panels(x, panels, bias, n_in)
+    })?;
+    activation.apply(&mut y);
+    Ok(Some(Value::constant(kernels::tensor(y, &dims)?)))
+}
+
+/// The rows of a weight that lies in panels.
+fn rows(panels: &Value, bias: &Value) -> Result<Value> {
+    let &[n_panels, n_in, width] = panels.dims() else {
+        unreachable!("the shapes fit")
+    };
+    panels
+        .t()?
+        .reshape(&[n_panels * width, n_in])?
+        .narrow(0, 0, bias.dims()[0])
 }
 
 /// [`linear`] where the weight, the bias or both are the tasks' own.

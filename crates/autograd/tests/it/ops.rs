@@ -1,7 +1,10 @@
 //! Every operation against central differences in `f64`, at first and second order.
 
 use candle_core::{DType, Device, Tensor};
-use metashot_autograd::{Result, Value, check, ops};
+use metashot_autograd::{
+    Result, Value, check,
+    ops::{self, Weight},
+};
 
 /// A weighted sum of squares of what `f` returns, so that its gradient depends on its value.
 fn check(shapes: &[&[usize]], f: impl Fn(&[Value]) -> Result<Value>) {
@@ -101,6 +104,65 @@ fn products() {
     check(&[&[5, 3], &[4, 3], &[4]], |x| {
         ops::linear(&x[0], &x[1], &x[2])
     });
+}
+
+/// A weight in panels, made by hand: some machines make none.
+fn in_panels(weight: &Tensor) -> Tensor {
+    let (n_out, _) = weight.dims2().unwrap();
+    let n_panels = n_out.div_ceil(64);
+    let padded = weight.pad_with_zeros(0, 0, n_panels * 64 - n_out).unwrap();
+    let panels = padded.chunk(n_panels, 0).unwrap();
+    let panels: Vec<Tensor> = panels.iter().map(|panel| panel.t().unwrap()).collect();
+    Tensor::stack(&panels, 0).unwrap().contiguous().unwrap()
+}
+
+#[test]
+fn products_by_panels() {
+    for n_out in [2, 64, 70] {
+        let weight = numbers(&[n_out, 3], 1);
+        let panels = Value::constant(in_panels(&weight));
+        check(&[&[2, 3], &[n_out]], |x| {
+            ops::linear(&x[0], Weight::Panels(&panels), &x[1])
+        });
+
+        let constant = |x: &Tensor| Value::constant(x.to_dtype(DType::F32).unwrap());
+        let numbers_of = |y: Value| y.tensor().flatten_all().unwrap().to_vec1::<f32>().unwrap();
+        for n_rows in [0, 1, 9] {
+            let x = constant(&numbers(&[n_rows, 3], 0));
+            let bias = constant(&numbers(&[n_out], 2));
+            let (rows, panels) = (constant(&weight), constant(panels.tensor()));
+            let (rows, panels) = (Weight::Rows(&rows), Weight::Panels(&panels));
+            let plain = |weight| ops::linear(&x, weight, &bias).unwrap();
+            let gelu = |weight| ops::linear_gelu(&x, weight, &bias).unwrap();
+            for f in [&plain as &dyn Fn(_) -> _, &gelu] {
+                let expected = numbers_of(f(rows));
+                assert_eq!(numbers_of(f(panels)), expected);
+                let composed = numbers_of(check::composed(|| f(panels)));
+                for (a, b) in composed.iter().zip(&expected) {
+                    assert!((a - b).abs() < 1e-5, "{a} and {b}");
+                }
+            }
+        }
+        if let Some(panels) = ops::panels(constant(&weight).tensor()).unwrap() {
+            let expected = in_panels(&weight).to_dtype(DType::F32).unwrap();
+            assert_eq!(panels.dims(), expected.dims());
+            let expected = numbers_of(Value::constant(expected));
+            assert_eq!(numbers_of(Value::constant(panels)), expected);
+        }
+        assert!(ops::panels(&weight).unwrap().is_none(), "of `f64`");
+    }
+}
+
+#[test]
+fn panels_that_do_not_fit() {
+    let zeros =
+        |dims: &[usize]| Value::constant(Tensor::zeros(dims, DType::F32, &Device::Cpu).unwrap());
+    let (x, bias) = (zeros(&[2, 3]), zeros(&[70]));
+    for dims in [&[1, 3, 64][..], &[2, 4, 64], &[2, 3, 32], &[70, 3]] {
+        let error = ops::linear(&x, Weight::Panels(&zeros(dims)), &bias).unwrap_err();
+        assert!(error.to_string().contains("(panels, in, 64)"), "{error}");
+    }
+    assert!(ops::panels(zeros(&[3]).tensor()).is_err());
 }
 
 #[test]
