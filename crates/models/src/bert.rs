@@ -11,7 +11,7 @@ use std::ops::Range;
 use candle_core::{DType, Device};
 use metashot_autograd::{
     Params, Patterns, Value,
-    ops::{attention, layer_norm, layer_norm_of_sum, linear, linear_gelu},
+    ops::{Weight, attention, layer_norm, layer_norm_of_sum, linear, linear_gelu, panels},
 };
 use rand_chacha::ChaCha8Rng;
 
@@ -82,6 +82,46 @@ impl Bert {
         Some(first)
     }
 
+    /// The parameters of a model that only reads: the weights of the layers lie as products read them
+    /// ([`panels`]), which is faster and gives the same bits.
+    ///
+    /// They are for this machine and no longer have the names of a checkpoint; where products have no use for panels,
+    /// nothing changes.
+    ///
+    /// ```
+    /// use candle_core::{DType, Device};
+    /// use metashot_models::{Bert, BertConfig, TokenBatch};
+    /// use rand_chacha::{ChaCha8Rng, rand_core::SeedableRng};
+    ///
+    /// let bert = Bert::new(BertConfig { hidden_size: 8, num_attention_heads: 2, ..BertConfig::default() })?;
+    /// let params = bert.init(&mut ChaCha8Rng::seed_from_u64(0), DType::F32, &Device::Cpu)?;
+    /// let batch = TokenBatch::from_sequences([[101, 7592, 102]]);
+    /// let hidden = bert.forward(&params.constants(), &batch)?;
+    /// let same = bert.forward(&bert.for_reading(params)?.constants(), &batch)?;
+    /// assert_eq!(hidden.tensor().to_vec2::<f32>()?, same.tensor().to_vec2::<f32>()?);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    ///
+    /// # Errors
+    /// When a weight is no matrix.
+    pub fn for_reading(&self, params: Params) -> Result<Params> {
+        params
+            .into_iter()
+            .map(|(name, tensor)| {
+                let dense = name
+                    .strip_prefix("encoder.layer.")
+                    .filter(|rest| !rest.contains("LayerNorm"))
+                    .and_then(|_| name.strip_suffix("weight"));
+                if let Some(dense) = dense
+                    && let Some(in_panels) = panels(&tensor)?
+                {
+                    return Ok((format!("{dense}{PANELS}"), in_panels));
+                }
+                Ok((name, tensor))
+            })
+            .collect()
+    }
+
     /// The hidden states of the last layer.
     ///
     /// # Shapes
@@ -97,6 +137,48 @@ impl Bert {
             &batch.lengths,
             0..self.config.num_hidden_layers,
         )
+    }
+
+    /// Some rows of [`Bert::forward`]: of the last layer, only attention reads the other tokens, and nothing else is
+    /// computed of them.
+    ///
+    /// # Shapes
+    /// - `rows`: the places of those tokens in the batch, in ascending order
+    /// - result: `(rows, hidden)`
+    ///
+    /// # Errors
+    /// As [`Bert::forward`], when a row is beyond the tokens or not after the one before it, and with parameters of
+    /// tasks, whose rows could not be told apart.
+    pub fn forward_rows(
+        &self,
+        params: &Params<Value>,
+        batch: &TokenBatch,
+        rows: &[u32],
+    ) -> Result<Value> {
+        let n_tokens = batch.ids.len();
+        let ascend = rows.is_sorted_by(|a, b| a < b);
+        if !ascend || rows.last().is_some_and(|&row| row as usize >= n_tokens) {
+            let wanted = format!("ascending numbers below {n_tokens}");
+            let found = if ascend {
+                "a larger one"
+            } else {
+                "another order"
+            };
+            return Err(Error::setting("rows", wanted, &found));
+        }
+        for (name, dims) in self.shapes() {
+            if params.contains(&name) && params.get(&name)?.dims().len() != dims.len() {
+                let wanted = "parameters without an axis of tasks";
+                return Err(Error::setting(
+                    "rows",
+                    wanted,
+                    &format!("`{name}` with one"),
+                ));
+            }
+        }
+        let hidden = self.embed(params, batch)?;
+        let all = 0..self.config.num_hidden_layers;
+        self.rows_of_layers(params, &hidden, &batch.lengths, all, Some(rows))
     }
 
     /// The embeddings: what the first layer reads.
@@ -147,10 +229,24 @@ impl Bert {
                 &found,
             ));
         }
-        let run = |hidden: &Value, lengths: &[usize]| -> Result<Value> {
+        self.rows_of_layers(params, hidden, lengths, range, None)
+    }
+
+    /// [`Bert::layers`], with some rows of the last one alone if `rows` names them.
+    fn rows_of_layers(
+        &self,
+        params: &Params<Value>,
+        hidden: &Value,
+        lengths: &[usize],
+        range: Range<usize>,
+        rows: Option<&[u32]>,
+    ) -> Result<Value> {
+        let run = |hidden: &Value, lengths: &[usize], rows: Option<&[u32]>| -> Result<Value> {
             let mut range = range.clone();
+            let last = range.end.saturating_sub(1);
             range.try_fold(hidden.clone(), |hidden, layer| {
-                self.layer(params, &hidden, lengths, layer)
+                let rows = rows.filter(|_| layer == last);
+                self.layer(params, &hidden, lengths, layer, rows)
             })
         };
         let n_tokens = lengths.iter().sum::<usize>();
@@ -158,17 +254,27 @@ impl Bert {
             || hidden.dims().first() != Some(&n_tokens)
             || !is_constant(params, hidden, range.clone())
         {
-            return run(hidden, lengths);
+            return run(hidden, lengths, rows);
         }
         let mut parts = Vec::new();
         let (mut first, mut start) = (0, 0);
+        let mut rest = rows;
         while first < lengths.len() {
             let (mut end, mut n) = (first + 1, lengths[first]);
             while end < lengths.len() && n + lengths[end] <= MOST_AT_ONCE {
                 n += lengths[end];
                 end += 1;
             }
-            parts.push(run(&hidden.narrow(0, start, n)?, &lengths[first..end])?);
+            let rows = rest.map(|rows| {
+                let here = rows.partition_point(|&row| (row as usize) < start + n);
+                let (here, later) = rows.split_at(here);
+                rest = Some(later);
+                here.iter()
+                    .map(|row| row - start as u32)
+                    .collect::<Vec<_>>()
+            });
+            let part = hidden.narrow(0, start, n)?;
+            parts.push(run(&part, &lengths[first..end], rows.as_deref())?);
             (first, start) = (end, start + n);
         }
         Ok(Value::cat(&parts, 0)?)
@@ -243,24 +349,31 @@ impl Bert {
         Ok(params)
     }
 
+    /// One layer, of which `rows` names the tokens that are read if not all are.
     fn layer(
         &self,
         params: &Params<Value>,
         hidden: &Value,
         lengths: &[usize],
         layer: usize,
+        rows: Option<&[u32]>,
     ) -> Result<Value> {
-        let name = |part: &str| format!("encoder.layer.{layer}.{part}");
-        let weights = |part: &str| -> Result<[&Value; 2]> {
-            let name = name(part);
-            Ok([
-                params.get(&format!("{name}.weight"))?,
-                params.get(&format!("{name}.bias"))?,
-            ])
+        let name = |part: &str, kind: &str| format!("encoder.layer.{layer}.{part}.{kind}");
+        let param = |part: &str, kind: &str| params.get(&name(part, kind));
+        let weight = |part: &str| -> Result<Weight<'_>> {
+            Ok(if params.contains(&name(part, PANELS)) {
+                Weight::Panels(param(part, PANELS)?)
+            } else {
+                Weight::Rows(param(part, "weight")?)
+            })
         };
         let dense = |part: &str, x: &Value| -> Result<Value> {
-            let [weight, bias] = weights(part)?;
-            Ok(linear(x, weight, bias)?)
+            Ok(linear(x, weight(part)?, param(part, "bias")?)?)
+        };
+        let norm_of_sum = |part: &str, terms: [&Value; 2]| -> Result<Value> {
+            let (weight, bias) = (param(part, "weight")?, param(part, "bias")?);
+            let eps = self.config.layer_norm_eps;
+            Ok(layer_norm_of_sum(terms, weight, bias, eps)?)
         };
         // Without a graph nothing is held longer than it is needed.
         let context = {
@@ -269,25 +382,26 @@ impl Bert {
             let v = dense("attention.self.value", hidden)?;
             attention(&q, &k, &v, lengths, self.config.num_attention_heads)?
         };
-        let norm_of_sum = |part: &str, terms: [&Value; 2]| -> Result<Value> {
-            let [weight, bias] = weights(part)?;
-            Ok(layer_norm_of_sum(
-                terms,
-                weight,
-                bias,
-                self.config.layer_norm_eps,
-            )?)
+        let (context, hidden) = match rows {
+            Some(rows) => (context.lookup(rows)?, &hidden.lookup(rows)?),
+            None => (context, hidden),
         };
         let attended = dense("attention.output.dense", &context)?;
         drop(context);
         let attended = norm_of_sum("attention.output.LayerNorm", [&attended, hidden])?;
-        let [weight, bias] = weights("intermediate.dense")?;
+        let (weight, bias) = (
+            weight("intermediate.dense")?,
+            param("intermediate.dense", "bias")?,
+        );
         let wide = linear_gelu(&attended, weight, bias)?;
         let hidden = dense("output.dense", &wide)?;
         drop(wide);
         norm_of_sum("output.LayerNorm", [&hidden, &attended])
     }
 }
+
+/// What a weight's name ends with where it lies in panels.
+const PANELS: &str = "panels";
 
 /// Whether nobody wants the gradient of what these layers make of `hidden`.
 fn is_constant(params: &Params<Value>, hidden: &Value, range: Range<usize>) -> bool {

@@ -63,22 +63,19 @@ impl MaskedLm {
     /// The logits of some tokens: those that were hidden, say.
     ///
     /// # Shapes
-    /// - `rows`: the places of those tokens in the batch
+    /// - `rows`: the places of those tokens in the batch, in ascending order
     /// - result: `(rows, vocab_size)`
     ///
     /// # Errors
-    /// As [`Bert::forward`], and when a row is beyond the tokens.
+    /// As [`Bert::forward_rows`].
     pub fn forward(
         &self,
         params: &Params<Value>,
         batch: &TokenBatch,
         rows: &[u32],
     ) -> Result<Value> {
-        let hidden = self.bert.forward(params, batch)?;
-        let wide = self
-            .transform()
-            .forward(params, &hidden.lookup(rows)?)?
-            .gelu()?;
+        let hidden = self.bert.forward_rows(params, batch, rows)?;
+        let wide = self.transform().forward(params, &hidden)?.gelu()?;
         let norm = |part: &str| params.get(&format!("{NORM}.{part}"));
         let eps = self.bert.config.layer_norm_eps;
         let features = layer_norm(&wide, norm("weight")?, norm("bias")?, eps)?;

@@ -30,9 +30,8 @@ impl Tag {
         allocator::keep_pages_small();
         let model = bert::minilm()?;
         let mut rng = ChaCha8Rng::seed_from_u64(bound.seed);
-        let params = model
-            .init(&mut rng, DType::F32, &bound.open()?)?
-            .constants();
+        let params = model.init(&mut rng, DType::F32, &bound.open()?)?;
+        let params = model.bert.for_reading(params)?.constants();
         let lengths = sentences::tagging_lengths()?;
         let sentences = sentences::random(&mut Draw::new(bound.seed), lengths.iter().copied());
         // The longest first, so that no thread is left alone with them at the end.

@@ -6,7 +6,7 @@ mod data;
 mod report;
 
 use anyhow::Result;
-use candle_core::{DType, Tensor};
+use candle_core::DType;
 use metashot_autograd::{Params, Value};
 use metashot_data::text::{Corpus, LabelScheme, Span, Tokenizer};
 use metashot_meta::Workers;
@@ -114,9 +114,8 @@ pub(super) fn run(args: &FinetuneArgs) -> Result<()> {
     ));
 
     let forward = |params: &Params<Value>, batch: &TokenBatch, rows: &[u32]| {
-        let hidden = model.bert.forward(params, batch)?;
-        let rows = Tensor::new(rows, hidden.device())?;
-        model.head().forward(params, &hidden.rows(&rows)?)
+        let hidden = model.bert.forward_rows(params, batch, rows)?;
+        model.head().forward(params, &hidden)
     };
     let tag = |tagged: &Tagged, params: &Params| -> Result<Vec<Vec<Span>>> {
         let answers = answers(&tagged.examples, params, forward, &workers)?;

@@ -10,7 +10,7 @@ mod source;
 use std::{ops::Range, path::Path};
 
 use anyhow::{Context, Result, ensure};
-use candle_core::{DType, Device, Tensor};
+use candle_core::{DType, Device};
 use metashot_autograd::{Params, Value};
 use metashot_data::text::{LabelSet, OrphanInside, Span, Tokenizer, Window};
 use metashot_meta::Workers;
@@ -79,6 +79,7 @@ impl Tagger {
             format!("`{}` names no labels (`id2label`)", config.display())
         })?;
         let labels = LabelSet::from_names(&names, orphan)?;
+        let params = model.bert.for_reading(params)?;
         Ok(Self::new(model, &params, tokenizer, labels))
     }
 
@@ -180,8 +181,8 @@ impl Tagger {
             rows.extend(positions.iter().map(|&row| (first_row + row) as u32));
             first_row += window.encoded.ids.len();
         }
-        let hidden = self.model.bert.forward(&self.params, &tokens)?;
-        let hidden = hidden.rows(&Tensor::new(rows, hidden.device())?)?;
+        let bert = &self.model.bert;
+        let hidden = bert.forward_rows(&self.params, &tokens, &rows)?;
         let logits = self.model.head().forward(&self.params, &hidden)?;
         let log_probs: Vec<f32> = logits.log_softmax()?.tensor().flatten_all()?.to_vec1()?;
         ensure!(

@@ -491,6 +491,30 @@ fn sentences_that_the_model_cannot_read() {
         None,
         &expect!["no parameter `embeddings.word_embeddings.weight`"],
     );
+    let rows = |params: &Params<Value>, rows: &[u32], expected: &Expect| {
+        check(bert.forward_rows(params, &good(), rows), None, expected);
+    };
+    rows(
+        &params,
+        &[0, 3],
+        &expect!["`rows`: expected ascending numbers below 3, found a larger one"],
+    );
+    rows(
+        &params,
+        &[1, 0],
+        &expect!["`rows`: expected ascending numbers below 3, found another order"],
+    );
+    let name = "encoder.layer.0.output.dense.bias";
+    let mut of_tasks = params.clone();
+    let two = params.get(name).unwrap().broadcast_to(&[2, 8]).unwrap();
+    of_tasks.insert(name, two);
+    rows(
+        &of_tasks,
+        &[0, 2],
+        &expect![
+            "`rows`: expected parameters without an axis of tasks, found `encoder.layer.0.output.dense.bias` with one"
+        ],
+    );
 }
 
 #[test]

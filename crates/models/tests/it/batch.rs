@@ -1,9 +1,13 @@
 //! What a batch is made of must not matter to any of its sentences.
 
 use candle_core::{DType, Device, Tensor};
-use metashot_models::{Bert, TokenBatch};
+use metashot_autograd::Params;
+use metashot_models::{Bert, BertConfig, TokenBatch};
 
 use crate::{max_difference, rng, small_config};
+
+/// Places of some tokens, with a sentence of which none is named.
+const ROWS: [u32; 3] = [1, 4, 8];
 
 fn hidden(batch: &TokenBatch) -> Tensor {
     let bert = Bert::new(small_config()).unwrap();
@@ -80,4 +84,49 @@ fn many_sentences_are_read_in_parts_to_the_same_bits() {
     let whole = bert.forward(&params.variables(), &batch).unwrap();
     assert!(parts.is_constant() && !whole.is_constant());
     assert!(max_difference(parts.tensor(), whole.tensor()) == 0.0);
+}
+
+#[test]
+fn some_rows_are_those_of_the_whole() {
+    let bert = Bert::new(small_config()).unwrap();
+    let params = bert.init(&mut rng(1), DType::F32, &Device::Cpu).unwrap();
+    let check = |batch: &TokenBatch, rows: &[u32]| {
+        let index = Tensor::new(rows, &Device::Cpu).unwrap();
+        for params in [params.constants(), params.variables()] {
+            let some = bert.forward_rows(&params, batch, rows).unwrap();
+            let all = bert.forward(&params, batch).unwrap();
+            let expected = all.rows(&index).unwrap();
+            assert_eq!(some.dims(), expected.dims());
+            if !rows.is_empty() {
+                assert!(max_difference(some.tensor(), expected.tensor()) == 0.0);
+            }
+        }
+    };
+    let batch = TokenBatch::from_sequences(SENTENCES);
+    check(&batch, &ROWS);
+    check(&batch, &[]);
+    // In parts, of which the second has none.
+    let many = TokenBatch::from_sequences((0..3000).map(|at| SENTENCES[at % 3]));
+    let row = |&at: &u32| !(4000..8500).contains(&at) && at % 3 == 1;
+    check(&many, &(0..10_000).filter(row).collect::<Vec<_>>());
+}
+
+#[test]
+fn weights_in_panels_give_the_same_bits() {
+    // Sizes that leave a part of a panel.
+    let config = BertConfig {
+        hidden_size: 72,
+        intermediate_size: 130,
+        num_attention_heads: 3,
+        ..small_config()
+    };
+    let bert = Bert::new(config).unwrap();
+    let params = bert.init(&mut rng(1), DType::F32, &Device::Cpu).unwrap();
+    let reading = bert.for_reading(params.clone()).unwrap();
+    assert_eq!(reading.len(), params.len());
+    let batch = TokenBatch::from_sequences(SENTENCES);
+    let of = |params: &Params| bert.forward(&params.constants(), &batch).unwrap();
+    assert!(max_difference(of(&reading).tensor(), of(&params).tensor()) == 0.0);
+    let again = bert.for_reading(reading.clone()).unwrap();
+    assert!(again.names().eq(reading.names()));
 }

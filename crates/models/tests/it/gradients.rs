@@ -64,6 +64,20 @@ fn bert_is_differentiable_twice_in_every_parameter() {
 }
 
 #[test]
+fn some_rows_of_bert_are_differentiable_twice() {
+    let bert = Bert::new(small_config()).unwrap();
+    let params = stirred(
+        &bert.init(&mut rng(1), DType::F64, &Device::Cpu).unwrap(),
+        2,
+    );
+    let weights = Value::constant(noise(&mut rng(3), &[3, 8]));
+    check(&params, &bert.shapes(), |params| {
+        let hidden = bert.forward_rows(params, &batch(), &[0, 3, 5])?;
+        Ok(hidden.mul(&hidden)?.mul(&weights)?.sum_all()?)
+    });
+}
+
+#[test]
 fn token_loss_is_differentiable_twice_in_every_parameter() {
     let model = TokenClassifier::new(small_config(), 3).unwrap();
     let params = stirred(
