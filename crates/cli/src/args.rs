@@ -281,7 +281,7 @@ pub struct PredictArgs {
     /// Threads; 0 for every core. The results do not depend on it
     #[arg(long, value_name = "N", default_value_t = 0)]
     pub threads: usize,
-    /// At most about how many tokens go through the model at a time, 512 on a CPU and 4096 on a GPU if not given. The
+    /// At most about how many tokens go through the model at a time, 384 on a CPU and 4096 on a GPU if not given. The
     /// results do not depend on it
     #[arg(long, value_name = "N")]
     pub batch_tokens: Option<usize>,

@@ -31,7 +31,7 @@ pub fn open(kind: DeviceKind) -> Result<Device> {
 /// and on a GPU many more, which waits for nothing but the next operation.
 pub fn tokens_at_once(kind: DeviceKind) -> usize {
     match kind {
-        DeviceKind::Cpu => 512,
+        DeviceKind::Cpu => 384,
         DeviceKind::Cuda | DeviceKind::Metal => 4096,
     }
 }
