@@ -38,7 +38,7 @@ pub struct Masking {
 pub struct Hidden {
     /// The token ids as a model sees them.
     pub ids: Vec<u32>,
-    /// The places of the tokens to guess.
+    /// The places of the tokens to guess, in ascending order.
     pub positions: Vec<u32>,
     /// The tokens to guess.
     pub targets: Vec<u32>,
