@@ -10,7 +10,7 @@ use pulp::{Simd, WithSimd};
 use super::{
     Float, filled,
     matmul::Start,
-    tile::{self, Left, Right, To, VECTORS},
+    tile::{self, Aside, Left, Right, To, VECTORS},
     vectorized,
 };
 
@@ -132,7 +132,7 @@ fn tiles<S: Simd>(simd: S, job: Indirect<'_, f32>, out: &mut [f32], vectors: usi
                 scale: 1.0,
             };
             let n_columns = panel.min(job.width - column);
-            tile::panel(simd, a, b, n_columns, to);
+            tile::panel(simd, a, b, n_columns, to, Aside::default());
         }
     }
 }

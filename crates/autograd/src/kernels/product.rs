@@ -1,9 +1,10 @@
 //! `f32` products of matrices of any strides, by register tiles.
 //!
-//! A right operand of many steps is copied panel by panel to where a tile reads it, with its columns side by side; the left
-//! one is read in place, unless neighbouring columns of it lie apart. An element is summed in an order that depends on the
-//! number of steps alone, not on how many rows or columns there are. Not here: products with few columns or steps, which the
-//! `gemm` crate does better (`matmul`).
+//! A right operand of many steps is copied panel by panel to where a tile reads it, with its columns side by side: by the
+//! first tile that reads it, if they lie so already. The left one is read in place; if neighbouring columns of it lie apart,
+//! the tiles of the first panel leave it side by side for those of the others. An element is summed in an order that depends
+//! on the number of steps alone, not on how many rows or columns there are. Not here: products with few columns or steps,
+//! which the `gemm` crate does better (`matmul`).
 
 use std::{cell::Cell, mem::MaybeUninit};
 
@@ -12,19 +13,19 @@ use pulp::{Simd, WithSimd};
 use super::{
     filled,
     matmul::{Mat, Product, Start},
-    tile::{self, Apart, Evenly, Left, Places, ROWS, Right, SideBySide, To, VECTORS},
+    tile::{self, Apart, Aside, Evenly, Left, Places, ROWS, Right, SideBySide, To, VECTORS},
 };
 
 /// Steps in a run, at most: a panel of so many stays in the second-level cache.
 const RUN: usize = 512;
 
-/// With fewer steps a right operand whose columns lie side by side is read where it is.
+/// With fewer steps a right operand whose columns lie side by side is not copied.
 const LEAST_STEPS: usize = 64;
 
 /// The least columns and steps. How many rows there are does not count: a row has the same bits beside any others.
 const LEAST: usize = 2;
 
-/// The least rows, columns and steps where the left operand has to be copied first.
+/// The least rows, columns and steps where neighbouring columns of the left operand lie apart.
 const LEAST_TO_COPY: usize = 64;
 
 /// Computes the product if tiles are good for it and this machine has them, and says whether it did.
@@ -137,85 +138,103 @@ impl WithSimd for Tiled<'_, '_> {
 #[inline(always)]
 fn runs<S: Simd>(simd: S, job: &Job<'_>, dst: &mut [f32]) {
     let Product {
-        shape: (m, _, k),
+        shape: (m, n, k),
         a,
         ..
     } = *job;
+    let columns = |first: usize| (first..n).step_by(PANEL);
     // Of about one length.
     let run = k.div_ceil(k.div_ceil(RUN));
+    let mut tiles = Vec::new();
     for first in (0..k).step_by(run) {
         let n_steps = run.min(k - first);
         let data = &a.data[a.start + first * a.col..];
+        let rows = Apart {
+            count: m,
+            apart: a.row,
+        };
         if a.col == 1 {
-            let rows = Apart {
-                count: m,
-                apart: a.row,
-            };
             let a = Left::new(data, rows, Evenly::<1>(n_steps));
-            panels(simd, job, a, first, dst);
-        } else {
-            let tiles = filled(m.next_multiple_of(ROWS) * n_steps, |out| {
-                for (tile, out) in out.chunks_exact_mut(ROWS * n_steps).enumerate() {
-                    let lines = ROWS.min(m - tile * ROWS);
-                    let data = &data[tile * ROWS * a.row..];
-                    side_by_side(data, (a.row, a.col), (lines, n_steps), ROWS, out);
-                }
-            });
-            let rows = SideBySide { count: m, n_steps };
-            let a = Left::new(&tiles, rows, Evenly::<ROWS>(n_steps));
-            panels(simd, job, a, first, dst);
+            for column in columns(0) {
+                panel(simd, job, a, (first, column), None, dst);
+            }
+            continue;
+        }
+        let steps = Apart {
+            count: n_steps,
+            apart: a.col,
+        };
+        let a = Left::new(data, rows, steps);
+        if n <= PANEL {
+            panel(simd, job, a, (first, 0), None, dst);
+            continue;
+        }
+        tiles.resize(m.next_multiple_of(ROWS) * n_steps, MaybeUninit::uninit());
+        panel(simd, job, a, (first, 0), Some(&mut tiles), dst);
+        // SAFETY: the tiles of the first panel, which are those of all rows, wrote to all of it.
+        #[expect(unsafe_code, reason = "a copy is not zeroed first")]
+        let tiles = unsafe { tiles.assume_init_ref() };
+        let rows = SideBySide { count: m, n_steps };
+        let a = Left::new(tiles, rows, Evenly::<ROWS>(n_steps));
+        for column in columns(PANEL) {
+            panel(simd, job, a, (first, column), None, dst);
         }
     }
 }
 
-/// A run of steps from `first` on, panel of columns after panel of columns.
+/// The run of steps from `first` on, for the panel of columns from `column` on; leaves the left operand in `aside`.
 #[inline(always)]
-fn panels<S: Simd, R: Places, T: Places>(
+fn panel<S: Simd, R: Places, T: Places>(
     simd: S,
     job: &Job<'_>,
     a: Left<'_, R, T>,
-    first: usize,
+    (first, column): (usize, usize),
+    aside: Option<&mut [MaybeUninit<f32>]>,
     dst: &mut [f32],
 ) {
     let Product {
-        shape: (_, n, k),
+        shape: (m, n, k),
         b,
         dst_row,
         ..
     } = *job;
-    let n_steps = a.n_steps();
+    let (n_steps, n_columns) = (a.n_steps(), PANEL.min(n - column));
+    let to = To {
+        out: &mut dst[column..],
+        width: dst_row,
+        start: match job.start {
+            _ if first > 0 => Start::Output,
+            Start::Row(row) => Start::Row(&row[column..]),
+            other => other,
+        },
+        scale: job.scale,
+    };
+    let mut aside = Aside {
+        left: aside,
+        right: None,
+    };
     let mut room = ROOM.take();
-    for column in (0..n).step_by(PANEL) {
-        let n_columns = PANEL.min(n - column);
-        let right = match b {
-            Columns::InPanels(panels) => Right {
-                data: &panels[column * k..][first * PANEL..k * PANEL],
-                width: PANEL,
-            },
-            Columns::Strided(b) => {
-                let from = &b.data[b.start + first * b.row + column * b.col..];
-                if b.col == 1 && n_steps < LEAST_STEPS {
-                    Right {
-                        data: from,
-                        width: b.row,
-                    }
-                } else {
-                    packed(from, (b.col, b.row), (n_columns, n_steps), &mut room)
+    let right = match b {
+        Columns::InPanels(panels) => Right {
+            data: &panels[column * k..][first * PANEL..k * PANEL],
+            width: PANEL,
+        },
+        Columns::Strided(b) => {
+            let from = &b.data[b.start + first * b.row + column * b.col..];
+            if b.col == 1 {
+                if m > ROWS && n_steps >= LEAST_STEPS {
+                    aside.right = Some(on_a_boundary(&mut room));
                 }
+                Right {
+                    data: from,
+                    width: b.row,
+                }
+            } else {
+                packed(from, (b.col, b.row), (n_columns, n_steps), &mut room)
             }
-        };
-        let to = To {
-            out: &mut dst[column..],
-            width: dst_row,
-            start: match job.start {
-                _ if first > 0 => Start::Output,
-                Start::Row(row) => Start::Row(&row[column..]),
-                other => other,
-            },
-            scale: job.scale,
-        };
-        tile::panel(simd, a, right, n_columns, to);
-    }
+        }
+    };
+    tile::panel(simd, a, right, n_columns, to, aside);
     ROOM.set(room);
 }
 
@@ -230,6 +249,13 @@ thread_local! {
     static ROOM: Cell<Vec<MaybeUninit<f32>>> = const { Cell::new(Vec::new()) };
 }
 
+/// Room for a panel on a boundary of cache lines, which no vector then lies across.
+fn on_a_boundary(room: &mut Vec<MaybeUninit<f32>>) -> &mut [MaybeUninit<f32>] {
+    room.resize(RUN * PANEL + BLOCK, MaybeUninit::uninit());
+    let boundary = room.as_ptr().align_offset(BLOCK * size_of::<f32>());
+    &mut room[boundary..]
+}
+
 /// Some columns of a right operand, copied to where a tile reads them.
 #[inline(always)]
 fn packed<'a>(
@@ -238,11 +264,8 @@ fn packed<'a>(
     (n_columns, n_steps): (usize, usize),
     room: &'a mut Vec<MaybeUninit<f32>>,
 ) -> Right<'a> {
-    room.resize(RUN * PANEL + BLOCK, MaybeUninit::uninit());
-    // On a boundary of cache lines, which no vector then lies across.
-    let boundary = room.as_ptr().align_offset(BLOCK * size_of::<f32>());
     let width = n_columns.next_multiple_of(BLOCK);
-    let side = &mut room[boundary..][..n_steps * width];
+    let side = &mut on_a_boundary(room)[..n_steps * width];
     side_by_side(from, strides, (n_columns, n_steps), width, side);
     // SAFETY: all of it was written to.
     #[expect(
@@ -264,22 +287,6 @@ fn side_by_side(
     width: usize,
     out: &mut [MaybeUninit<f32>],
 ) {
-    if line == 1 {
-        if width == ROWS && n_lines == ROWS {
-            // Of a length that is known, a copy is no call.
-            let (outs, _) = out.as_chunks_mut::<ROWS>();
-            for (number, out) in outs.iter_mut().enumerate() {
-                out.write_copy_of_slice(&from[number * step..][..ROWS]);
-            }
-            return;
-        }
-        for (number, out) in out.chunks_exact_mut(width).enumerate() {
-            let (there, missing) = out.split_at_mut(n_lines);
-            there.write_copy_of_slice(&from[number * step..][..n_lines]);
-            missing.fill(MaybeUninit::new(0.0));
-        }
-        return;
-    }
     for first_line in (0..width).step_by(BLOCK) {
         for first_step in (0..n_steps).step_by(BLOCK) {
             let (lines, steps) = (
@@ -484,13 +491,14 @@ mod tests {
         }
     }
 
-    const SMALL: [(usize, usize, usize); 6] = [
+    const SMALL: [(usize, usize, usize); 7] = [
         (1, 1, 1),
         (6, 16, 2),
         (7, 17, 3),
         (25, 32, 25),
         (13, 66, 34),
         (5, 11, 70),
+        (8, 70, 65),
     ];
 
     #[test]

@@ -3,6 +3,8 @@
 //! The left operand is addressed in two parts: element `(i, k)` is `a[rows.at(i) + steps.at(k)]`, which serves a matrix
 //! and a padded picture alike. Not here: which tiles there are (`indirect`, `product`).
 
+use std::mem::MaybeUninit;
+
 use pulp::{MemMask, Simd};
 
 use super::matmul::Start;
@@ -138,6 +140,17 @@ pub(super) struct To<'a, 'o> {
     pub(super) scale: f32,
 }
 
+/// Where tiles leave what they read, for those that read it after them.
+///
+/// A tile waits for memory beside its multiplications, which a copy that is made beforehand does not.
+#[derive(Default)]
+pub(super) struct Aside<'c> {
+    /// The left operand as [`SideBySide`] has it, rows that are missing with any numbers: `(tiles, steps, ROWS)`.
+    pub(super) left: Option<&'c mut [MaybeUninit<f32>]>,
+    /// The right operand, of which only the first tile then reads the original: `(steps, whole vectors)`.
+    pub(super) right: Option<&'c mut [MaybeUninit<f32>]>,
+}
+
 /// A panel of columns of a product, tile by tile.
 ///
 /// The order of an element's sum depends on the number of steps alone.
@@ -153,23 +166,25 @@ pub(super) fn panel<S: Simd, R: Places, T: Places>(
     b: Right<'_>,
     n_columns: usize,
     to: To<'_, '_>,
+    aside: Aside<'_>,
 ) {
     match n_columns.div_ceil(S::F32_LANES) {
-        1 => tiles::<S, R, T, 1>(simd, a, b, n_columns, to),
-        2 => tiles::<S, R, T, 2>(simd, a, b, n_columns, to),
-        3 if S::F32_LANES != 8 => tiles::<S, R, T, 3>(simd, a, b, n_columns, to),
-        4 if S::F32_LANES != 8 => tiles::<S, R, T, 4>(simd, a, b, n_columns, to),
+        1 => tiles::<S, R, T, 1>(simd, a, b, n_columns, to, aside),
+        2 => tiles::<S, R, T, 2>(simd, a, b, n_columns, to, aside),
+        3 if S::F32_LANES != 8 => tiles::<S, R, T, 3>(simd, a, b, n_columns, to, aside),
+        4 if S::F32_LANES != 8 => tiles::<S, R, T, 4>(simd, a, b, n_columns, to, aside),
         _ => panic!("no tile has {n_columns} columns"),
     }
 }
 
 #[inline(always)]
-fn tiles<S: Simd, R: Places, T: Places, const VECTORS: usize>(
+fn tiles<'c, S: Simd, R: Places, T: Places, const VECTORS: usize>(
     simd: S,
     a: Left<'_, R, T>,
-    b: Right<'_>,
+    mut b: Right<'c>,
     n_columns: usize,
     to: To<'_, '_>,
+    aside: Aside<'c>,
 ) {
     let To {
         out,
@@ -187,18 +202,42 @@ fn tiles<S: Simd, R: Places, T: Places, const VECTORS: usize>(
         assert!(row.len() >= n_columns);
     }
     let last = simd.mask_between_m32s(0, n_last as u32);
+    let Aside { left, right } = aside;
+    let mut left = left.map(|left| left.chunks_exact_mut(ROWS * n_steps));
+    let mut right = right.map(|right| &mut right[..n_steps * VECTORS * lanes]);
     for first in (0..n_rows).step_by(ROWS) {
         let rows = first..n_rows.min(first + ROWS);
-        let (start, out) = ((start, scale), (&mut *out, width));
+        let to = To {
+            out: &mut *out,
+            width,
+            start,
+            scale,
+        };
+        let left = left.as_mut().map(|left| {
+            let tile = left.next().expect("room for each tile");
+            tile.as_mut_ptr().cast()
+        });
+        let mut copy = right.take();
+        let aside = (left, copy.as_mut().map(|copy| copy.as_mut_ptr().cast()));
         // SAFETY: the rows are some of `a`, whose places are inside its data, and not more than `ROWS`; the assertions
-        // above bound what is read of `b` and of a starting row, and what is read of `out` and written to it.
+        // above bound what is read of `b` and of a starting row, and what is read of `out` and written to it; the places
+        // aside are as long as a tile and a panel.
         #[expect(unsafe_code, reason = "bounds checks here cost a third of the speed")]
         unsafe {
             if n_last == lanes && rows.len() == ROWS {
-                tile::<S, R, T, VECTORS, true>(simd, a, b, rows, last, start, out);
+                tile::<S, R, T, VECTORS, true>(simd, a, b, rows, last, to, aside);
             } else {
-                tile::<S, R, T, VECTORS, false>(simd, a, b, rows, last, start, out);
+                tile::<S, R, T, VECTORS, false>(simd, a, b, rows, last, to, aside);
             }
+        }
+        if let Some(copy) = copy {
+            // SAFETY: the tile has written to all of it.
+            #[expect(unsafe_code, reason = "a copy is not zeroed first")]
+            let data = unsafe { copy.assume_init_ref() };
+            b = Right {
+                data,
+                width: VECTORS * lanes,
+            };
         }
     }
 }
@@ -206,8 +245,8 @@ fn tiles<S: Simd, R: Places, T: Places, const VECTORS: usize>(
 /// One tile: `ROWS` rows and whole vectors (`WHOLE`), or else fewer rows or, of the last vector, the lanes of the mask.
 ///
 /// # Safety
-/// There are 1 to `ROWS` of these rows in `a`, and exactly so many of a whole tile; `b` has all steps, `out` all rows and a
-/// starting row all columns.
+/// There are 1 to `ROWS` of these rows in `a`, and exactly so many of a whole tile; `b` has all steps, the output all rows
+/// and a starting row all columns; there is room for `ROWS` rows (`left`) and whole vectors (`right`) of every step.
 #[inline(always)]
 #[expect(unsafe_code, reason = "bounds checks here cost a third of the speed")]
 unsafe fn tile<S: Simd, R: Places, T: Places, const VECTORS: usize, const WHOLE: bool>(
@@ -216,9 +255,15 @@ unsafe fn tile<S: Simd, R: Places, T: Places, const VECTORS: usize, const WHOLE:
     b: Right<'_>,
     rows: std::ops::Range<usize>,
     last: MemMask<S::m32s>,
-    (start, scale): (Start<'_, f32>, f32),
-    (out, out_width): (&mut [f32], usize),
+    to: To<'_, '_>,
+    (left, right): (Option<*mut f32>, Option<*mut f32>),
 ) {
+    let To {
+        out,
+        width: out_width,
+        start,
+        scale,
+    } = to;
     // What the caller promises, looked at again where tests run.
     let n_columns = if WHOLE {
         VECTORS * S::F32_LANES
@@ -255,15 +300,33 @@ unsafe fn tile<S: Simd, R: Places, T: Places, const VECTORS: usize, const WHOLE:
             }
             *row = row.wrapping_add(a.rows.at(number));
         }
+        for row in rows.clone() {
+            for vector in 0..VECTORS {
+                fetch(out.wrapping_add(row * out_width + vector * S::F32_LANES));
+            }
+        }
         for k in 0..n_steps {
             let step = a.steps.at(k);
             let b_row = b.data.as_ptr().add(k * b.width);
             let mut vectors = [simd.splat_f32s(0.0); VECTORS];
             for (vector, value) in vectors.iter_mut().enumerate() {
                 *value = at(b_row, vector);
+                if let Some(right) = right {
+                    let right = right.add((k * VECTORS + vector) * S::F32_LANES);
+                    right.cast::<S::f32s>().write_unaligned(*value);
+                    fetch(b_row.wrapping_add(AHEAD * b.width + vector * S::F32_LANES));
+                }
+            }
+            if left.is_some() {
+                let ahead = a.steps.at((k + AHEAD).min(n_steps - 1));
+                fetch(a_rows[0].wrapping_add(ahead));
             }
             for row in 0..ROWS {
-                let factor = simd.splat_f32s(*a_rows[row].add(step));
+                let factor = *a_rows[row].add(step);
+                if let Some(left) = left {
+                    left.add(k * ROWS + row).write(factor);
+                }
+                let factor = simd.splat_f32s(factor);
                 for vector in 0..VECTORS {
                     sums[row][vector] =
                         simd.mul_add_e_f32s(factor, vectors[vector], sums[row][vector]);
@@ -295,6 +358,23 @@ unsafe fn tile<S: Simd, R: Places, T: Places, const VECTORS: usize, const WHOLE:
                     }
                 }
             }
+        }
+    }
+}
+
+/// How many steps before it is read what a tile copies is fetched.
+const AHEAD: usize = 16;
+
+/// Asks for memory that is soon read or written to; any address will do.
+#[inline(always)]
+fn fetch(place: *const f32) {
+    #[cfg(target_arch = "x86_64")]
+    {
+        use std::arch::x86_64::{_MM_HINT_T0, _mm_prefetch};
+        // SAFETY: a hint, which reads nothing and for which no address is wrong.
+        #[expect(unsafe_code, reason = "the intrinsic takes a pointer")]
+        unsafe {
+            _mm_prefetch::<_MM_HINT_T0>(place.cast());
         }
     }
 }
