@@ -3,6 +3,7 @@
 //! Not here: gradient rules (`ops`) and optimisers.
 
 use std::{
+    cell::RefCell,
     collections::{HashMap, HashSet},
     sync::Arc,
 };
@@ -150,6 +151,7 @@ fn walk(
             gradients[index][slot].push(cotangent);
         }
     }
+    let restored = RefCell::default();
     while let Some(node) = graph.nodes.pop() {
         let (index, node) = (graph.nodes.len(), &node);
         let Some(op) = &node.op else { continue };
@@ -178,6 +180,7 @@ fn walk(
             order,
             node,
             wanted: &needed,
+            restored: &restored,
         };
         for (parent, gradient) in parents.into_iter().zip(op.backward(&outputs, &rule)?) {
             if let (Some((parent, slot)), Some(gradient)) = (parent, gradient) {

@@ -2,7 +2,7 @@
 //!
 //! Not here: the operations (`ops`) and the walk over the graph (`grad`).
 
-use std::{collections::HashSet, fmt, slice, sync::Arc};
+use std::{cell::RefCell, collections::HashSet, fmt, slice, sync::Arc};
 
 use candle_core::{DType, Device, Tensor};
 
@@ -95,7 +95,11 @@ pub struct Rule<'a> {
     pub(crate) order: Order,
     pub(crate) node: &'a Arc<Node>,
     pub(crate) wanted: &'a [bool],
+    pub(crate) restored: &'a RefCell<Restored>,
 }
+
+/// What was computed again last, as the operations that read it often follow one another.
+pub(crate) type Restored = Option<(Source, Tensor)>;
 
 impl Rule<'_> {
     /// A kept value, as the order of this differentiation wants it.
@@ -113,10 +117,24 @@ impl Rule<'_> {
     pub(crate) fn restored(&self, kept: &Kept) -> Result<Value> {
         match kept {
             Kept::Value(value) => Ok(self.saved(value)),
-            Kept::Again(source) => Ok(Value {
-                tensor: source.node.again().expect("it was cheap when it was kept")()?,
-                source: (self.order == Order::Higher).then(|| source.clone()),
-            }),
+            Kept::Again(source) => {
+                let mut last = self.restored.borrow_mut();
+                let tensor = match &*last {
+                    Some((of, tensor)) if Arc::ptr_eq(&of.node, &source.node) => tensor.clone(),
+                    _ => {
+                        let again = source.node.again().expect("it was cheap when it was kept");
+                        // Before the next takes its memory.
+                        *last = None;
+                        let tensor = again()?;
+                        *last = Some((source.clone(), tensor.clone()));
+                        tensor
+                    }
+                };
+                Ok(Value {
+                    tensor,
+                    source: (self.order == Order::Higher).then(|| source.clone()),
+                })
+            }
         }
     }
 
