@@ -75,14 +75,12 @@ pub(crate) fn backward_twice<T: Float>(
     eps: T,
 ) -> (Vec<T>, Vec<T>, Vec<T>) {
     let n = w.len();
+    let (hw, hb) = (&hw[..n], &hb[..n]);
     let scale = T::of(1.0 / n as f64);
     let (mut dx, mut dg) = (Vec::with_capacity(x.len()), Vec::with_capacity(x.len()));
     let mut dw = vec![T::default(); n];
-    let (mut normed, mut p, mut c) = (
-        vec![T::default(); n],
-        vec![T::default(); n],
-        vec![T::default(); n],
-    );
+    let row_of = || vec![T::default(); n];
+    let (mut normed, mut p, mut c, mut to_g) = (row_of(), row_of(), row_of(), row_of());
     for ((row, g), h) in x
         .chunks_exact(n)
         .zip(g.chunks_exact(n))
@@ -100,9 +98,10 @@ pub(crate) fn backward_twice<T: Float>(
         for i in 0..n {
             let to_p = r * (h[i] - h_mean - normed[i] * k);
             dw[i] += to_p * g[i];
-            dg.push(to_p * w[i] + hw[i] * normed[i] + hb[i]);
+            to_g[i] = to_p * w[i] + hw[i] * normed[i] + hb[i];
             c[i] = hw[i] * g[i] - r * (k * p[i] + m * h[i]);
         }
+        dg.extend_from_slice(&to_g);
         let (c_mean, l) = (sum(&c) * scale, dot(&c, &normed) * scale + inner);
         dx.extend(
             c.iter()
