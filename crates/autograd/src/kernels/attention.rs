@@ -1,13 +1,17 @@
 //! Scaled dot-product attention over sentences that lie one after another, without padding between them.
 //!
-//! For one sentence and head, with `s = 1 / sqrt(head size)`: `P = softmax(s q k^T)` and `out = P v`. Not here:
-//! the projections before and after it.
+//! For one sentence and head, with `s = 1 / sqrt(head size)`: `P = softmax(s q k^T)` and `out = P v`. Rows of `P` and of its
+//! gradients are filled up to whole vectors, with what adds nothing to a row's sum. Not here: the projections before and
+//! after it.
+
+use std::iter;
 
 use super::{
     Float,
     layer_norm::dot,
     matmul::{Mat, Product, Start},
-    softmax, vectorized,
+    product::side_by_side,
+    refill, softmax, tile, vectorized,
 };
 
 /// How the rows and columns of `(tokens, hidden)` divide into sentences and heads.
@@ -22,6 +26,8 @@ pub(crate) struct Tiling<'a> {
 #[derive(Clone, Copy)]
 struct Tile {
     len: usize,
+    /// Numbers in a row of its probabilities, those that fill it up included.
+    width: usize,
     size: usize,
     hidden: usize,
     /// Where it starts in `(tokens, hidden)`.
@@ -31,35 +37,57 @@ struct Tile {
 }
 
 impl<'a> Tiling<'a> {
-    /// How many probabilities there are.
-    pub(crate) fn n_probabilities(self) -> usize {
-        self.lengths
-            .iter()
-            .map(|len| len * len * self.n_heads)
-            .sum()
+    fn n_probabilities(self) -> usize {
+        let area = |&len: &usize| len * width(len);
+        self.lengths.iter().map(area).sum::<usize>() * self.n_heads
     }
 
     fn scale<T: Float>(self) -> T {
         T::of(1.0 / ((self.hidden / self.n_heads) as f64).sqrt())
     }
 
-    fn tiles(self) -> impl Iterator<Item = Tile> + 'a {
+    /// The tiles in order, each while the next one's part of `operands` is on its way: its rows are short and lie apart, so
+    /// that no processor would fetch them by itself.
+    fn tiles<T, const N: usize>(self, operands: [&'a [T]; N]) -> impl Iterator<Item = Tile> + 'a {
+        let mut tiles = self.all_tiles().peekable();
+        iter::from_fn(move || {
+            let tile = tiles.next()?;
+            if let Some(next) = tiles.peek() {
+                for operand in operands {
+                    next.fetch(operand);
+                }
+            }
+            Some(tile)
+        })
+    }
+
+    fn all_tiles(self) -> impl Iterator<Item = Tile> + 'a {
         let size = self.hidden / self.n_heads;
         let (mut row, mut square) = (0, 0);
         self.lengths.iter().flat_map(move |&len| {
             let (first_row, first_square) = (row, square);
+            let width = width(len);
             row += len;
-            square += len * len * self.n_heads;
+            square += len * width * self.n_heads;
             (0..self.n_heads).map(move |head| Tile {
                 len,
+                width,
                 size,
                 hidden: self.hidden,
                 start: first_row * self.hidden + head * size,
-                square: first_square + head * len * len,
+                square: first_square + head * len * width,
             })
         })
     }
 }
+
+/// Numbers in a row that is filled up.
+fn width(len: usize) -> usize {
+    len.next_multiple_of(FULL)
+}
+
+/// Rows are filled up to a multiple of this: whole vectors of any machine.
+const FULL: usize = 16;
 
 impl Tile {
     fn of<T>(self, data: &[T]) -> Mat<'_, T> {
@@ -71,26 +99,52 @@ impl Tile {
         }
     }
 
-    fn probabilities<T>(self, data: &[T]) -> Mat<'_, T> {
-        Mat::rows(data, self.square, self.len)
+    /// Asks for its part of an operand.
+    fn fetch<T>(self, operand: &[T]) {
+        const LINE: usize = 64;
+        for row in 0..self.len {
+            let row = &operand[self.start + row * self.hidden..][..self.size];
+            for part in row.chunks(LINE / size_of::<T>()) {
+                tile::fetch_early(part);
+            }
+        }
     }
 
-    /// `square = start + scale * a b^T` for two tiles.
+    /// All rows of a square.
+    fn square<T>(self, data: &[T]) -> Mat<'_, T> {
+        Mat::rows(data, 0, self.width)
+    }
+
+    fn area(self) -> usize {
+        self.len * self.width
+    }
+
+    /// Its probabilities among those of all tiles.
+    fn probabilities<T>(self, data: &[T]) -> &[T] {
+        &data[self.square..][..self.area()]
+    }
+
+    /// `square = start + scale * a b^T` for two tiles, filled up with what is there to start from.
     fn outer<T: Float>(
         self,
         square: &mut [T],
         start: Start<'_, T>,
         scale: T,
-        a: Mat<'_, T>,
-        b: Mat<'_, T>,
+        [a, b]: [&[T]; 2],
+        room: &mut Vec<T>,
     ) {
+        let (b, lines) = (&b[self.start..], (self.len, self.size));
+        // With columns of 0 that fill it up.
+        refill(room, self.size * self.width, |out| {
+            vectorized!(side_by_side(b, (self.hidden, 1), lines, self.width, out));
+        });
         Product {
-            shape: (self.len, self.len, self.size),
+            shape: (self.len, self.width, self.size),
             start,
             scale,
-            a,
-            b: b.t(),
-            dst_row: self.len,
+            a: self.of(a),
+            b: Mat::rows(room, 0, self.width),
+            dst_row: self.width,
         }
         .write_to(square);
     }
@@ -120,12 +174,38 @@ impl Tile {
     }
 
     /// The probabilities, and with them this tile of the output.
-    fn attend<T: Float>(self, [q, k, v]: [&[T]; 3], scale: T, square: &mut [T], out: &mut [T]) {
-        self.outer(square, Start::Zero, scale, self.of(q), self.of(k));
-        vectorized!(softmax::rows(square, self.len));
-        let square = Mat::rows(square, 0, self.len);
-        self.inner(square, self.of(v))
+    fn attend<T: Float>(
+        self,
+        [q, k, v]: [&[T]; 3],
+        scale: T,
+        edges: &Edges<T>,
+        square: &mut [T],
+        (out, room): (&mut [T], &mut Vec<T>),
+    ) {
+        let edge = Start::Row(edges.of(self));
+        self.outer(square, edge, scale, [q, k], room);
+        vectorized!(softmax::rows(square, self.width));
+        self.inner(self.square(square), self.of(v))
             .write_to(&mut out[self.start..]);
+    }
+}
+
+/// What rows of scores start from: 0 for each token and, where they are filled up, what has no exponential.
+struct Edges<T> {
+    longest: usize,
+    row: Vec<T>,
+}
+
+impl<T: Float> Edges<T> {
+    fn new(lengths: &[usize]) -> Self {
+        let longest = lengths.iter().copied().max().unwrap_or(0);
+        let mut row = vec![T::default(); longest];
+        row.resize(longest + FULL, T::of(f64::NEG_INFINITY));
+        Self { longest, row }
+    }
+
+    fn of(&self, tile: Tile) -> &[T] {
+        &self.row[self.longest - tile.len..][..tile.width]
     }
 }
 
@@ -133,9 +213,10 @@ impl Tile {
 pub(crate) fn forward<T: Float>(qkv: [&[T]; 3], heads: Tiling<'_>) -> (Vec<T>, Vec<T>) {
     let mut out = vec![T::default(); qkv[0].len()];
     let mut p = vec![T::default(); heads.n_probabilities()];
-    for tile in heads.tiles() {
-        let square = &mut p[tile.square..tile.square + tile.len * tile.len];
-        tile.attend(qkv, heads.scale(), square, &mut out);
+    let (edges, mut room) = (Edges::new(heads.lengths), Vec::new());
+    for tile in heads.tiles(qkv) {
+        let square = &mut p[tile.square..][..tile.area()];
+        tile.attend(qkv, heads.scale(), &edges, square, (&mut out, &mut room));
     }
     (out, p)
 }
@@ -143,11 +224,12 @@ pub(crate) fn forward<T: Float>(qkv: [&[T]; 3], heads: Tiling<'_>) -> (Vec<T>, V
 /// The output alone: the probabilities of one sentence and head are there at a time.
 pub(crate) fn output<T: Float>(qkv: [&[T]; 3], heads: Tiling<'_>) -> Vec<T> {
     let mut out = vec![T::default(); qkv[0].len()];
-    let longest = heads.lengths.iter().copied().max().unwrap_or(0);
-    let mut p = vec![T::default(); longest * longest];
-    for tile in heads.tiles() {
-        let square = &mut p[..tile.len * tile.len];
-        tile.attend(qkv, heads.scale(), square, &mut out);
+    let edges = Edges::new(heads.lengths);
+    let mut p = vec![T::default(); edges.longest * width(edges.longest)];
+    let mut room = Vec::new();
+    for tile in heads.tiles(qkv) {
+        let square = &mut p[..tile.area()];
+        tile.attend(qkv, heads.scale(), &edges, square, (&mut out, &mut room));
     }
     out
 }
@@ -161,14 +243,14 @@ pub(crate) fn backward<T: Float>(
 ) -> (Vec<T>, Vec<T>, Vec<T>) {
     let zeros = || vec![T::default(); q.len()];
     let (mut dq, mut dk, mut dv) = (zeros(), zeros(), zeros());
-    let mut ds = Vec::new();
-    for tile in heads.tiles() {
-        ds.resize(tile.len * tile.len, T::default());
-        let one = T::of(1.0);
-        tile.apply(&mut dv, one, tile.probabilities(p).t(), tile.of(g));
-        tile.outer(&mut ds, Start::Zero, one, tile.of(g), tile.of(v));
-        through_softmax(&mut ds, &p[tile.square..], tile.len);
-        let ds = Mat::rows(&ds, 0, tile.len);
+    let (mut ds, mut room) = (Vec::new(), Vec::new());
+    for tile in heads.tiles([q, k, v, g]) {
+        let (p, one) = (tile.probabilities(p), T::of(1.0));
+        ds.resize(tile.area(), T::default());
+        tile.apply(&mut dv, one, tile.square(p).t(), tile.of(g));
+        tile.outer(&mut ds, Start::Zero, one, [g, v], &mut room);
+        through_softmax(&mut ds, p, tile.width);
+        let ds = tile.square(&ds);
         tile.apply(&mut dq, heads.scale(), ds, tile.of(k));
         tile.apply(&mut dk, heads.scale(), ds.t(), tile.of(q));
     }
@@ -188,44 +270,44 @@ pub(crate) fn backward_twice<T: Float>(
 ) -> [Vec<T>; 4] {
     let zeros = || vec![T::default(); q.len()];
     let [mut eq, mut ek, mut ev, mut eg] = [zeros(), zeros(), zeros(), zeros()];
-    let (mut dp, mut ds, mut to_ds, mut to_p) = (Vec::new(), Vec::new(), Vec::new(), Vec::new());
+    let [mut dp, mut ds, mut to_ds, mut to_p, mut room] = [const { Vec::new() }; 5];
     let scale = heads.scale::<T>();
-    for tile in heads.tiles() {
-        let (len, area, one) = (tile.len, tile.len * tile.len, T::of(1.0));
-        for square in [&mut dp, &mut ds, &mut to_ds, &mut to_p] {
-            square.resize(area, T::default());
+    for tile in heads.tiles([q, k, v, g, a, b, c]) {
+        let (p, width, one) = (tile.probabilities(p), tile.width, T::of(1.0));
+        for square in [&mut dp, &mut to_ds, &mut to_p] {
+            square.resize(tile.area(), T::default());
         }
-        let probabilities = &p[tile.square..tile.square + area];
-        tile.outer(&mut dp, Start::Zero, one, tile.of(g), tile.of(v));
-        ds.copy_from_slice(&dp);
-        through_softmax(&mut ds, probabilities, len);
+        tile.outer(&mut dp, Start::Zero, one, [g, v], &mut room);
+        ds.clone_from(&dp);
+        through_softmax(&mut ds, p, width);
         // dq = s dS k and dk = s dS^T q.
-        tile.outer(&mut to_ds, Start::Zero, scale, tile.of(a), tile.of(k));
-        tile.outer(&mut to_ds, Start::Output, scale, tile.of(q), tile.of(b));
-        let square = Mat::rows(&ds, 0, len);
+        tile.outer(&mut to_ds, Start::Zero, scale, [a, k], &mut room);
+        tile.outer(&mut to_ds, Start::Output, scale, [q, b], &mut room);
+        let square = tile.square(&ds);
         tile.apply(&mut ek, scale, square.t(), tile.of(a));
         tile.apply(&mut eq, scale, square, tile.of(b));
         // dv = P^T g.
-        tile.apply(&mut eg, one, tile.probabilities(p), tile.of(c));
-        tile.outer(&mut to_p, Start::Zero, one, tile.of(g), tile.of(c));
+        tile.apply(&mut eg, one, tile.square(p), tile.of(c));
+        tile.outer(&mut to_p, Start::Zero, one, [g, c], &mut room);
         // dS = P * (dP - rowsum(dP * P)).
-        vectorized!(for row in 0..len {
-            let range = row * len..(row + 1) * len;
-            let (p, dp) = (&probabilities[range.clone()], &dp[range.clone()]);
-            let (e, to_p) = (&mut to_ds[range.clone()], &mut to_p[range]);
-            let (drift, weight) = (dot(dp, p), dot(e, p));
-            for i in 0..len {
-                to_p[i] += e[i] * (dp[i] - drift) - dp[i] * weight;
-                e[i] = p[i] * (e[i] - weight);
+        vectorized!({
+            let to_squares = to_ds.chunks_exact_mut(width).zip(to_p.chunks_exact_mut(width));
+            let squares = p.chunks_exact(width).zip(dp.chunks_exact(width));
+            for ((e, to_p), (p, dp)) in to_squares.zip(squares) {
+                let (drift, weight) = (dot(dp, p), dot(e, p));
+                for i in 0..width {
+                    to_p[i] += e[i] * (dp[i] - drift) - dp[i] * weight;
+                    e[i] = p[i] * (e[i] - weight);
+                }
             }
         });
         // dP = g v^T.
-        let to_dp = Mat::rows(&to_ds, 0, len);
+        let to_dp = tile.square(&to_ds);
         tile.apply(&mut eg, one, to_dp, tile.of(v));
         tile.apply(&mut ev, one, to_dp.t(), tile.of(g));
         // P = softmax(s q k^T).
-        through_softmax(&mut to_p, probabilities, len);
-        let to_s = Mat::rows(&to_p, 0, len);
+        through_softmax(&mut to_p, p, width);
+        let to_s = tile.square(&to_p);
         tile.apply(&mut eq, scale, to_s, tile.of(k));
         tile.apply(&mut ek, scale, to_s.t(), tile.of(q));
     }
@@ -233,9 +315,9 @@ pub(crate) fn backward_twice<T: Float>(
 }
 
 /// Turns the gradient of the probabilities into that of the scores, in place: `P * (x - rowsum(x * P))`.
-fn through_softmax<T: Float>(x: &mut [T], p: &[T], len: usize) {
+fn through_softmax<T: Float>(x: &mut [T], p: &[T], width: usize) {
     vectorized!(
-        for (x, p) in x.chunks_exact_mut(len).zip(p.chunks_exact(len)) {
+        for (x, p) in x.chunks_exact_mut(width).zip(p.chunks_exact(width)) {
             let total = dot(x, p);
             for (x, &p) in x.iter_mut().zip(p) {
                 *x = p * (*x - total);

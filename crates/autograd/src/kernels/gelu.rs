@@ -137,7 +137,8 @@ fn polynomial(order: usize) -> Vec<f64> {
 }
 
 /// `e^x` within two units in the last place, without branches so that a loop over it vectorises; fused multiplications and
-/// additions are one instruction each where kernels have vectors.
+/// additions are one instruction each where kernels have vectors. It is 0 where it would soon be no normal number, with which
+/// processors are slow.
 ///
 /// `x = n ln 2 + r` with the nearest whole `n`, then a polynomial in `r`.
 #[inline(always)]
@@ -145,7 +146,7 @@ pub(crate) fn exp_f32(x: f32) -> f32 {
     const ROUND: f32 = 12_582_912.0; // 1.5 * 2^23: adding it rounds to a whole number
     const LN2_HIGH: f32 = 0.693_359_4;
     const LN2_LOW: f32 = -2.121_944_4e-4;
-    let x = if x < -87.0 { -87.0 } else { x };
+    let vanishes = x < -87.0;
     let x = if x > 88.0 { 88.0 } else { x };
     let shifted = x.mul_add(std::f32::consts::LOG2_E, ROUND);
     let n = shifted - ROUND;
@@ -160,7 +161,7 @@ pub(crate) fn exp_f32(x: f32) -> f32 {
     let p = p.mul_add(r, 1.0);
     // The low bits of `shifted` hold `n`: moved into the exponent they multiply by 2^n.
     let scale = f32::from_bits((shifted.to_bits() << 23).wrapping_add(127 << 23));
-    p * scale
+    if vanishes { 0.0 } else { p * scale }
 }
 
 /// The error function within 4e-7, without branches: beyond 4 it is 1 in `f32`, below it is `x p(x^2) / q(x^2)`.

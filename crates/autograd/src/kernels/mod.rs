@@ -53,6 +53,14 @@ pub(crate) trait Float:
     fn indirect(job: Indirect<'_, Self>, out: &mut [Self]);
     /// Computes a product by a kernel of its own if there is a good one for it, and says whether it did.
     fn product(job: &Product<'_, Self>, dst: &mut [Self]) -> bool;
+    /// [`product::by_shuffles`], or `false` where there is no such thing.
+    fn turn_block(
+        from: &[Self],
+        line: usize,
+        there: (usize, usize),
+        width: usize,
+        out: &mut [MaybeUninit<Self>],
+    ) -> bool;
 }
 
 impl Float for f32 {
@@ -78,6 +86,16 @@ impl Float for f32 {
     fn product(job: &Product<'_, Self>, dst: &mut [Self]) -> bool {
         product::tiled(job, dst)
     }
+    #[inline(always)]
+    fn turn_block(
+        from: &[Self],
+        line: usize,
+        there: (usize, usize),
+        width: usize,
+        out: &mut [MaybeUninit<Self>],
+    ) -> bool {
+        product::by_shuffles(from, line, there, width, out)
+    }
 }
 
 impl Float for f64 {
@@ -101,6 +119,16 @@ impl Float for f64 {
         indirect::plain(job, out);
     }
     fn product(_: &Product<'_, Self>, _: &mut [Self]) -> bool {
+        false
+    }
+    #[inline(always)]
+    fn turn_block(
+        _: &[Self],
+        _: usize,
+        _: (usize, usize),
+        _: usize,
+        _: &mut [MaybeUninit<Self>],
+    ) -> bool {
         false
     }
 }
@@ -211,7 +239,20 @@ pub(crate) fn tensor<T: Float>(elements: Vec<T>, dims: &[usize]) -> Result<Tenso
 /// A vector of `n` elements, all of which `fill` writes: memory that is overwritten as a whole is not zeroed first.
 #[inline(always)]
 pub(crate) fn filled<T: Float>(n: usize, fill: impl FnOnce(&mut [MaybeUninit<T>])) -> Vec<T> {
-    let mut elements = Vec::with_capacity(n);
+    let mut elements = Vec::new();
+    refill(&mut elements, n, fill);
+    elements
+}
+
+/// [`filled`] in the memory of a vector that has served.
+#[inline(always)]
+pub(crate) fn refill<T: Float>(
+    elements: &mut Vec<T>,
+    n: usize,
+    fill: impl FnOnce(&mut [MaybeUninit<T>]),
+) {
+    elements.clear();
+    elements.reserve_exact(n);
     fill(&mut elements.spare_capacity_mut()[..n]);
     // SAFETY: the capacity is at least `n`. Every caller in `kernels` writes each of the `n` elements on every path; a
     // panic in `fill` leaves the vector empty.
@@ -222,7 +263,6 @@ pub(crate) fn filled<T: Float>(n: usize, fill: impl FnOnce(&mut [MaybeUninit<T>]
     unsafe {
         elements.set_len(n);
     }
-    elements
 }
 
 /// Evaluates an expression compiled for the best vector instructions of the machine it runs on.

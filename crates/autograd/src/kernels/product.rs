@@ -11,7 +11,7 @@ use std::{cell::Cell, mem::MaybeUninit};
 use pulp::{Simd, WithSimd};
 
 use super::{
-    filled,
+    Float, filled,
     matmul::{Mat, Product, Start},
     tile::{self, Apart, Aside, Evenly, Left, Places, ROWS, Right, SideBySide, To, VECTORS},
 };
@@ -31,7 +31,7 @@ const LEAST_TO_COPY: usize = 64;
 /// Computes the product if tiles are good for it and this machine has them, and says whether it did.
 pub(super) fn tiled(job: &Product<'_, f32>, dst: &mut [f32]) -> bool {
     let (m, n, k) = job.shape;
-    let good = if job.a.col == 1 {
+    let good = if job.a.col == 1 || (job.a.row == 1 && n <= PANEL) {
         n.min(k) >= LEAST
     } else {
         m.min(n).min(k) >= LEAST_TO_COPY
@@ -280,12 +280,12 @@ fn packed<'a>(
 ///
 /// `strides` are those of a line and of a step.
 #[inline(always)]
-fn side_by_side(
-    from: &[f32],
+pub(super) fn side_by_side<T: Float>(
+    from: &[T],
     (line, step): (usize, usize),
     (n_lines, n_steps): (usize, usize),
     width: usize,
-    out: &mut [MaybeUninit<f32>],
+    out: &mut [MaybeUninit<T>],
 ) {
     for first_line in (0..width).step_by(BLOCK) {
         for first_step in (0..n_steps).step_by(BLOCK) {
@@ -296,13 +296,8 @@ fn side_by_side(
             let there = lines.min(n_lines.saturating_sub(first_line));
             let from = &from[(first_line * line + first_step * step).min(from.len())..];
             let out = &mut out[first_step * width + first_line..];
-            let turned = step == 1
-                && lines == BLOCK
-                && if (there, steps) == (BLOCK, BLOCK) {
-                    by_shuffles(from, line, width, out)
-                } else {
-                    part_by_shuffles(from, line, (there, steps), width, out)
-                };
+            let turned =
+                step == 1 && lines == BLOCK && T::turn_block(from, line, (there, steps), width, out);
             if turned {
                 continue;
             }
@@ -319,49 +314,34 @@ fn side_by_side(
 /// Lines and steps of a block that is transposed at once.
 const BLOCK: usize = 16;
 
-/// [`by_shuffles`] for part of a block: as a whole one, on the side.
+/// Transposes a block in registers, in four rounds that each double how many lines' elements lie together; returns whether
+/// this machine can. Lines are `line` apart, steps of the output `width`; lines that are missing become 0.
 #[inline(always)]
-fn part_by_shuffles(
+pub(super) fn by_shuffles(
     from: &[f32],
     line: usize,
     (n_lines, n_steps): (usize, usize),
     width: usize,
     out: &mut [MaybeUninit<f32>],
 ) -> bool {
-    let mut block = [0.0; BLOCK * BLOCK];
-    for (number, block) in block.chunks_exact_mut(BLOCK).enumerate().take(n_lines) {
-        block[..n_steps].copy_from_slice(&from[number * line..][..n_steps]);
-    }
-    let mut columns = [MaybeUninit::uninit(); BLOCK * BLOCK];
-    let turned = by_shuffles(&block, BLOCK, BLOCK, &mut columns);
-    if turned {
-        for (number, columns) in columns.chunks_exact(BLOCK).enumerate().take(n_steps) {
-            out[number * width..][..BLOCK].copy_from_slice(columns);
-        }
-    }
-    turned
-}
-
-/// Transposes a block in registers, in four rounds that each double how many lines' elements lie together; returns whether
-/// this machine can. Lines are `line` apart, steps of the output `width`.
-#[inline(always)]
-fn by_shuffles(from: &[f32], line: usize, width: usize, out: &mut [MaybeUninit<f32>]) -> bool {
     #[cfg(target_arch = "x86_64")]
     if let Some(simd) = pulp::x86::V4::try_new() {
-        use std::arch::x86_64::__m512;
-        assert!(from.len() >= (BLOCK - 1) * line + BLOCK);
-        assert!(out.len() >= (BLOCK - 1) * width + BLOCK);
+        use std::arch::x86_64::{__m512, _mm512_maskz_loadu_ps};
+        assert!(n_lines <= BLOCK && 0 < n_steps && n_steps <= BLOCK);
+        assert!(n_lines == 0 || from.len() >= (n_lines - 1) * line + n_steps);
+        assert!(out.len() >= (n_steps - 1) * width + BLOCK);
         let f = simd.avx512f;
+        let there = u16::MAX >> (BLOCK - n_steps);
         let mut lines = [f._mm512_setzero_ps(); BLOCK];
         for (number, vector) in lines.iter_mut().enumerate() {
-            // SAFETY: asserted above.
-            #[expect(unsafe_code, reason = "16 checks cost more than 16 loads")]
-            unsafe {
-                *vector = from
-                    .as_ptr()
-                    .add(number * line)
-                    .cast::<__m512>()
-                    .read_unaligned();
+            if number < n_lines {
+                // SAFETY: asserted above.
+                #[expect(unsafe_code, reason = "16 checks cost more than 16 loads")]
+                unsafe {
+                    let from = from.as_ptr().add(number * line);
+                    *vector = _mm512_maskz_loadu_ps(there, from);
+                    tile::fetch(from.wrapping_add(2 * BLOCK));
+                }
             }
         }
         // A quarter of a vector has two columns of two lines,
@@ -396,11 +376,14 @@ fn by_shuffles(from: &[f32], line: usize, width: usize, out: &mut [MaybeUninit<f
                 f._mm512_shuffle_f32x4::<0b11_01_11_01>(a, b),
             ];
             for (half, column) in columns.into_iter().enumerate() {
-                // SAFETY: asserted above.
-                #[expect(unsafe_code, reason = "16 checks cost more than 16 stores")]
-                unsafe {
-                    let out = out.as_mut_ptr().add((8 * half + i) * width);
-                    out.cast::<__m512>().write_unaligned(column);
+                let step = 8 * half + i;
+                if step < n_steps {
+                    // SAFETY: asserted above.
+                    #[expect(unsafe_code, reason = "16 checks cost more than 16 stores")]
+                    unsafe {
+                        let out = out.as_mut_ptr().add(step * width);
+                        out.cast::<__m512>().write_unaligned(column);
+                    }
                 }
             }
         }

@@ -201,7 +201,8 @@ fn tiles<'c, S: Simd, R: Places, T: Places, const VECTORS: usize>(
     if let Start::Row(row) = start {
         assert!(row.len() >= n_columns);
     }
-    let last = simd.mask_between_m32s(0, n_last as u32);
+    // Made anew of its bits, a mask is a part of an instruction and not the address of a function.
+    let last = MemMask::new(simd.mask_between_m32s(0, n_last as u32).mask());
     let Aside { left, right } = aside;
     let mut left = left.map(|left| left.chunks_exact_mut(ROWS * n_steps));
     let mut right = right.map(|right| &mut right[..n_steps * VECTORS * lanes]);
@@ -219,15 +220,22 @@ fn tiles<'c, S: Simd, R: Places, T: Places, const VECTORS: usize>(
         });
         let mut copy = right.take();
         let aside = (left, copy.as_mut().map(|copy| copy.as_mut_ptr().cast()));
-        // SAFETY: the rows are some of `a`, whose places are inside its data, and not more than `ROWS`; the assertions
+        // SAFETY: the rows are some of `a`, whose places are inside its data, and not more than the tile has; the assertions
         // above bound what is read of `b` and of a starting row, and what is read of `out` and written to it; the places
         // aside are as long as a tile and a panel.
         #[expect(unsafe_code, reason = "bounds checks here cost a third of the speed")]
         unsafe {
-            if n_last == lanes && rows.len() == ROWS {
-                tile::<S, R, T, VECTORS, true>(simd, a, b, rows, last, to, aside);
-            } else {
-                tile::<S, R, T, VECTORS, false>(simd, a, b, rows, last, to, aside);
+            match rows.len() {
+                ROWS if n_last == lanes => {
+                    tile::<S, R, T, VECTORS, ROWS, true>(simd, a, b, rows, last, to, aside);
+                }
+                1 | 2 if aside.0.is_none() => {
+                    tile::<S, R, T, VECTORS, 2, false>(simd, a, b, rows, last, to, aside);
+                }
+                3 | 4 if aside.0.is_none() => {
+                    tile::<S, R, T, VECTORS, 4, false>(simd, a, b, rows, last, to, aside);
+                }
+                _ => tile::<S, R, T, VECTORS, ROWS, false>(simd, a, b, rows, last, to, aside),
             }
         }
         if let Some(copy) = copy {
@@ -242,14 +250,22 @@ fn tiles<'c, S: Simd, R: Places, T: Places, const VECTORS: usize>(
     }
 }
 
-/// One tile: `ROWS` rows and whole vectors (`WHOLE`), or else fewer rows or, of the last vector, the lanes of the mask.
+/// One tile: `HEIGHT` rows and whole vectors (`WHOLE`), or else fewer rows or, of the last vector, the lanes of the mask.
 ///
 /// # Safety
-/// There are 1 to `ROWS` of these rows in `a`, and exactly so many of a whole tile; `b` has all steps, the output all rows
-/// and a starting row all columns; there is room for `ROWS` rows (`left`) and whole vectors (`right`) of every step.
+/// There are 1 to `HEIGHT` of these rows in `a`, and exactly so many of a whole tile; `b` has all steps, the output all rows
+/// and a starting row all columns; there is room for [`ROWS`] rows (`left`), which is then `HEIGHT`, and whole vectors
+/// (`right`) of every step.
 #[inline(always)]
 #[expect(unsafe_code, reason = "bounds checks here cost a third of the speed")]
-unsafe fn tile<S: Simd, R: Places, T: Places, const VECTORS: usize, const WHOLE: bool>(
+unsafe fn tile<
+    S: Simd,
+    R: Places,
+    T: Places,
+    const VECTORS: usize,
+    const HEIGHT: usize,
+    const WHOLE: bool,
+>(
     simd: S,
     a: Left<'_, R, T>,
     b: Right<'_>,
@@ -290,9 +306,9 @@ unsafe fn tile<S: Simd, R: Places, T: Places, const VECTORS: usize, const WHOLE:
                 simd.mask_load_ptr_f32s(last, from)
             }
         };
-        let mut sums = [[simd.splat_f32s(0.0); VECTORS]; ROWS];
+        let mut sums = [[simd.splat_f32s(0.0); VECTORS]; HEIGHT];
         // Missing rows repeat the last one, and what comes of them is dropped.
-        let mut a_rows = [a.data.as_ptr(); ROWS];
+        let mut a_rows = [a.data.as_ptr(); HEIGHT];
         for (number, row) in a_rows.iter_mut().enumerate() {
             let mut number = rows.start + number;
             if !WHOLE {
@@ -321,7 +337,7 @@ unsafe fn tile<S: Simd, R: Places, T: Places, const VECTORS: usize, const WHOLE:
                 let ahead = a.steps.at((k + AHEAD).min(n_steps - 1));
                 fetch(a_rows[0].wrapping_add(ahead));
             }
-            for row in 0..ROWS {
+            for row in 0..HEIGHT {
                 let factor = *a_rows[row].add(step);
                 if let Some(left) = left {
                     left.add(k * ROWS + row).write(factor);
@@ -367,7 +383,7 @@ const AHEAD: usize = 16;
 
 /// Asks for memory that is soon read or written to; any address will do.
 #[inline(always)]
-fn fetch(place: *const f32) {
+pub(super) fn fetch(place: *const f32) {
     #[cfg(target_arch = "x86_64")]
     {
         use std::arch::x86_64::{_MM_HINT_T0, _mm_prefetch};
@@ -375,6 +391,20 @@ fn fetch(place: *const f32) {
         #[expect(unsafe_code, reason = "the intrinsic takes a pointer")]
         unsafe {
             _mm_prefetch::<_MM_HINT_T0>(place.cast());
+        }
+    }
+}
+
+/// Asks for what is read later, into the second-level cache.
+#[inline(always)]
+pub(super) fn fetch_early<T>(data: &[T]) {
+    #[cfg(target_arch = "x86_64")]
+    {
+        use std::arch::x86_64::{_MM_HINT_T1, _mm_prefetch};
+        // SAFETY: a hint, which reads nothing and for which no address is wrong.
+        #[expect(unsafe_code, reason = "the intrinsic takes a pointer")]
+        unsafe {
+            _mm_prefetch::<_MM_HINT_T1>(data.as_ptr().cast());
         }
     }
 }
