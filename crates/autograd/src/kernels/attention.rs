@@ -105,7 +105,7 @@ impl Tile {
         for row in 0..self.len {
             let row = &operand[self.start + row * self.hidden..][..self.size];
             for part in row.chunks(LINE / size_of::<T>()) {
-                tile::fetch_early(part);
+                tile::fetch(part.as_ptr());
             }
         }
     }

@@ -381,30 +381,17 @@ unsafe fn tile<
 /// How many steps before it is read what a tile copies is fetched.
 const AHEAD: usize = 16;
 
-/// Asks for memory that is soon read or written to; any address will do.
+/// Asks for memory that is soon read or written to, for the second-level cache, whose queue is longer than the first's; any
+/// address will do.
 #[inline(always)]
-pub(super) fn fetch(place: *const f32) {
-    #[cfg(target_arch = "x86_64")]
-    {
-        use std::arch::x86_64::{_MM_HINT_T0, _mm_prefetch};
-        // SAFETY: a hint, which reads nothing and for which no address is wrong.
-        #[expect(unsafe_code, reason = "the intrinsic takes a pointer")]
-        unsafe {
-            _mm_prefetch::<_MM_HINT_T0>(place.cast());
-        }
-    }
-}
-
-/// Asks for what is read later, into the second-level cache.
-#[inline(always)]
-pub(super) fn fetch_early<T>(data: &[T]) {
+pub(super) fn fetch<T>(place: *const T) {
     #[cfg(target_arch = "x86_64")]
     {
         use std::arch::x86_64::{_MM_HINT_T1, _mm_prefetch};
         // SAFETY: a hint, which reads nothing and for which no address is wrong.
         #[expect(unsafe_code, reason = "the intrinsic takes a pointer")]
         unsafe {
-            _mm_prefetch::<_MM_HINT_T1>(data.as_ptr().cast());
+            _mm_prefetch::<_MM_HINT_T1>(place.cast());
         }
     }
 }
