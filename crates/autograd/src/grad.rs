@@ -3,7 +3,7 @@
 //! Not here: gradient rules (`ops`) and optimisers.
 
 use std::{
-    cell::RefCell,
+    cell::{Cell, RefCell},
     collections::{HashMap, HashSet},
     sync::Arc,
 };
@@ -12,7 +12,7 @@ use candle_core::Tensor;
 
 use crate::{
     error::{Error, Result},
-    ops::add_all,
+    ops::{add_all, repeats_a_row},
     params::Params,
     value::{Node, Order, Rule, Source, Value},
 };
@@ -176,15 +176,25 @@ fn walk(
             .map(|parent| parent.as_ref().and_then(|p| graph.find(p)))
             .collect();
         let needed: Vec<bool> = parents.iter().map(Option::is_some).collect();
+        let begun: Vec<Cell<Option<Tensor>>> = parents
+            .iter()
+            .map(|parent| {
+                let shares = parent.map(|(parent, slot)| &mut gradients[parent][slot]);
+                Cell::new(shares.filter(|_| order == Order::First).and_then(take_begun))
+            })
+            .collect();
         let rule = Rule {
             order,
             node,
             wanted: &needed,
+            begun: &begun,
             restored: &restored,
         };
-        for (parent, gradient) in parents.into_iter().zip(op.backward(&outputs, &rule)?) {
-            if let (Some((parent, slot)), Some(gradient)) = (parent, gradient) {
-                gradients[parent][slot].push(gradient);
+        let results = op.backward(&outputs, &rule)?;
+        for ((parent, begun), gradient) in parents.into_iter().zip(begun).zip(results) {
+            if let Some((parent, slot)) = parent {
+                let shares = [begun.into_inner().map(Value::constant), gradient];
+                gradients[parent][slot].extend(shares.into_iter().flatten());
             }
         }
     }
@@ -227,6 +237,18 @@ pub fn hessian_vector_product(
         gradients.into_iter().map(Value::into_tensor).collect(),
         products,
     ))
+}
+
+/// Takes the only share that is no row repeated, to which the next may be added.
+fn take_begun(shares: &mut Vec<Value>) -> Option<Tensor> {
+    let mut dense = (0..shares.len()).filter(|&share| !repeats_a_row(shares[share].tensor()));
+    match (dense.next(), dense.next()) {
+        (Some(only), None) if shares[only].is_constant() => {
+            drop(dense);
+            Some(shares.remove(only).into_tensor())
+        }
+        _ => None,
+    }
 }
 
 /// What a value's uses send back to it, added when it is needed: all at once if none is on a graph.

@@ -182,7 +182,7 @@ impl Tile {
         square: &mut [T],
         (out, room): (&mut [T], &mut Vec<T>),
     ) {
-        let edge = Start::Row(edges.of(self));
+        let edge = Start::Rows(edges.of(self), 0);
         self.outer(square, edge, scale, [q, k], room);
         vectorized!(softmax::rows(square, self.width));
         self.inner(self.square(square), self.of(v))

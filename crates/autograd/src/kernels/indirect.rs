@@ -118,7 +118,7 @@ fn tiles<S: Simd>(simd: S, job: Indirect<'_, f32>, out: &mut [f32], vectors: usi
         for column in (0..job.width).step_by(panel) {
             let start = match job.start {
                 _ if first > 0 => Start::Output,
-                Some(start) => Start::Row(&start[column..]),
+                Some(start) => Start::Rows(&start[column..], 0),
                 None => Start::Zero,
             };
             let b = Right {

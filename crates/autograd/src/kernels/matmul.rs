@@ -6,7 +6,7 @@ use std::mem::MaybeUninit;
 
 use candle_core::Tensor;
 
-use super::{Float, filled, for_float, host_slice, on_host, tensor};
+use super::{Float, filled, for_float, host_slice, on_host, tensor, with_slices};
 use crate::error::{Error, Result};
 
 /// A matrix in a slice: element `(i, j)` is at `start + i * row + j * col`.
@@ -46,8 +46,8 @@ pub(crate) enum Start<'a, T> {
     Zero,
     /// What is in the output.
     Output,
-    /// This in every row.
-    Row(&'a [T]),
+    /// These rows, so far apart: for each row the same if it is 0.
+    Rows(&'a [T], usize),
 }
 
 /// `dst = start + scale * a b` for a row-major block of `dst` whose rows are `dst_row` apart.
@@ -96,9 +96,9 @@ impl<T: Float> Product<'_, T> {
         if T::product(self, dst) {
             return;
         }
-        if let Start::Row(row) = self.start {
-            for dst in dst.chunks_mut(self.dst_row).take(m) {
-                dst[..n].copy_from_slice(&row[..n]);
+        if let Start::Rows(rows, apart) = self.start {
+            for (row, dst) in dst.chunks_mut(self.dst_row).take(m).enumerate() {
+                dst[..n].copy_from_slice(&rows[row * apart..][..n]);
             }
         }
         let last = |start: usize, rows: usize, row: usize, cols: usize, col: usize| {
@@ -155,11 +155,11 @@ impl<T: Float> Product<'_, T> {
     }
 }
 
-/// The product over the last two axes; leading axes are equal.
+/// The product over the last two axes, added to `start` if there is one; leading axes are equal.
 ///
 /// # Shapes
-/// `a`: `(.., m, k)`, `b`: `(.., k, n)`, result: `(.., m, n)`
-pub(crate) fn matmul(a: &Tensor, b: &Tensor) -> Result<Tensor> {
+/// `a`: `(.., m, k)`, `b`: `(.., k, n)`, `start` and result: `(.., m, n)`
+pub(crate) fn matmul(a: &Tensor, b: &Tensor, start: Option<&Tensor>) -> Result<Tensor> {
     let (da, db) = (a.dims(), b.dims());
     let rank = da.len();
     if rank < 2
@@ -173,10 +173,20 @@ pub(crate) fn matmul(a: &Tensor, b: &Tensor) -> Result<Tensor> {
             found: format!("{da:?} and {db:?}"),
         });
     }
-    if !on_host(a) || a.dtype() != b.dtype() {
+    let hosted = on_host(a) && a.dtype() == b.dtype();
+    if let Some(start) = start {
+        let fits = start.dims()[..rank - 1] == da[..rank - 1] && start.dims()[rank - 1] == db[rank - 1];
+        if !hosted || start.dtype() != a.dtype() || !fits {
+            return Ok((start + matmul(a, b, None)?)?);
+        }
+    }
+    if !hosted {
         return Ok(packed(a)?.matmul(&packed(b)?)?);
     }
-    for_float!(a, T => strided::<T>(a, b))
+    for_float!(a, T => match start {
+        None => strided::<T>(a, b, None),
+        Some(start) => with_slices([start], |[start]| strided::<T>(a, b, Some(start)))?,
+    })
 }
 
 /// A stack of matrices as candle's products take it: each dense, row by row or column by column, one after another.
@@ -190,7 +200,7 @@ fn packed(x: &Tensor) -> Result<Tensor> {
     })
 }
 
-fn strided<T: Float>(a: &Tensor, b: &Tensor) -> Result<Tensor> {
+fn strided<T: Float>(a: &Tensor, b: &Tensor, start: Option<&[T]>) -> Result<Tensor> {
     let rank = a.rank();
     let (m, k, n) = (a.dims()[rank - 2], a.dims()[rank - 1], b.dims()[rank - 1]);
     let leading = &a.dims()[..rank - 2];
@@ -217,7 +227,10 @@ fn strided<T: Float>(a: &Tensor, b: &Tensor) -> Result<Tensor> {
         for (batch, out) in out.chunks_exact_mut((m * n).max(1)).enumerate() {
             Product {
                 shape: (m, n, k),
-                start: Start::Zero,
+                start: match start {
+                    None => Start::Zero,
+                    Some(start) => Start::Rows(&start[batch * m * n..], n),
+                },
                 scale: T::of(1.0),
                 a: view(xa, la, batch),
                 b: view(xb, lb, batch),
@@ -240,7 +253,7 @@ pub(crate) fn linear<T: Float>(x: &[T], w: &[T], bias: &[T], n_in: usize) -> Vec
     filled(rows * n_out, |out| {
         Product {
             shape: (rows, n_out, n_in),
-            start: Start::Row(bias),
+            start: Start::Rows(bias, 0),
             scale: T::of(1.0),
             a: Mat::rows(x, 0, n_in),
             b: Mat::rows(w, 0, n_in).t(),

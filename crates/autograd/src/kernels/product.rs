@@ -76,7 +76,7 @@ pub(crate) fn linear_in_panels(x: &[f32], panels: &[f32], bias: &[f32], n_in: us
     }
     let job = Product {
         shape: (rows, n_out, n_in),
-        start: Start::Row(bias),
+        start: Start::Rows(bias, 0),
         scale: 1.0,
         a: Mat::rows(x, 0, n_in),
         b: Columns::InPanels(panels),
@@ -204,7 +204,7 @@ fn panel<S: Simd, R: Places, T: Places>(
         width: dst_row,
         start: match job.start {
             _ if first > 0 => Start::Output,
-            Start::Row(row) => Start::Row(&row[column..]),
+            Start::Rows(rows, apart) => Start::Rows(&rows[column..], apart),
             other => other,
         },
         scale: job.scale,
@@ -418,7 +418,7 @@ mod tests {
         transposed: [bool; 2],
         (start, scale): (usize, f32),
     ) {
-        let (a, b, bias) = (numbers(m * k, 1), numbers(k * n, 2), numbers(n, 3));
+        let (a, b) = (numbers(m * k, 1), numbers(k * n, 2));
         let mat = |data, rows, columns, transposed: bool| {
             if transposed {
                 Mat::rows(data, 0, rows).t()
@@ -428,10 +428,17 @@ mod tests {
         };
         let (mat_a, mat_b) = (mat(&a, m, k, transposed[0]), mat(&b, k, n, transposed[1]));
         let dst_row = n + 3;
+        let rows_apart = n + 1;
+        let rows = numbers(m * rows_apart, 3);
         let before = numbers(m * dst_row, 4);
         let job = Product {
             shape: (m, n, k),
-            start: [Start::Zero, Start::Output, Start::Row(&bias)][start],
+            start: match start {
+                0 => Start::Zero,
+                1 => Start::Output,
+                2 => Start::Rows(&rows, 0),
+                _ => Start::Rows(&rows, rows_apart),
+            },
             scale,
             a: mat_a,
             b: mat_b,
@@ -450,7 +457,12 @@ mod tests {
                     assert!(same, "({i}, {j}) lies between the rows");
                     continue;
                 }
-                let first = [0.0, f64::from(old), f64::from(bias[j])][start];
+                let first = match start {
+                    0 => 0.0,
+                    1 => old.into(),
+                    2 => rows[j].into(),
+                    _ => rows[i * rows_apart + j].into(),
+                };
                 let sum: f64 = (0..k).map(|s| at(mat_a, i, s) * at(mat_b, s, j)).sum();
                 let sum = sum * f64::from(scale);
                 assert!(
@@ -467,7 +479,7 @@ mod tests {
     ) {
         for &shape in shapes {
             for transposed in [[false, false], [false, true], [true, false], [true, true]] {
-                for start in [(0, 1.0), (1, 1.0), (2, 1.0), (0, 0.3), (1, -2.0)] {
+                for start in [(0, 1.0), (1, 1.0), (2, 1.0), (3, 1.0), (0, 0.3), (1, -2.0)] {
                     check(compute, shape, transposed, start);
                 }
             }

@@ -198,8 +198,8 @@ fn tiles<'c, S: Simd, R: Places, T: Places, const VECTORS: usize>(
     assert!(0 < n_last && n_last <= lanes);
     assert!(n_steps == 0 || b.data.len() >= (n_steps - 1) * b.width + n_columns);
     assert!(n_rows == 0 || out.len() >= (n_rows - 1) * width + n_columns);
-    if let Start::Row(row) = start {
-        assert!(row.len() >= n_columns);
+    if let Start::Rows(rows, apart) = start {
+        assert!(rows.len() >= n_rows.saturating_sub(1) * apart + n_columns);
     }
     // Made anew of its bits, a mask is a part of an instruction and not the address of a function.
     let last = MemMask::new(simd.mask_between_m32s(0, n_last as u32).mask());
@@ -221,7 +221,7 @@ fn tiles<'c, S: Simd, R: Places, T: Places, const VECTORS: usize>(
         let mut copy = right.take();
         let aside = (left, copy.as_mut().map(|copy| copy.as_mut_ptr().cast()));
         // SAFETY: the rows are some of `a`, whose places are inside its data, and not more than the tile has; the assertions
-        // above bound what is read of `b` and of a starting row, and what is read of `out` and written to it; the places
+        // above bound what is read of `b` and of starting rows, and what is read of `out` and written to it; the places
         // aside are as long as a tile and a panel.
         #[expect(unsafe_code, reason = "bounds checks here cost a third of the speed")]
         unsafe {
@@ -254,7 +254,7 @@ fn tiles<'c, S: Simd, R: Places, T: Places, const VECTORS: usize>(
 ///
 /// # Safety
 /// There are 1 to `HEIGHT` of these rows in `a`, and exactly so many of a whole tile; `b` has all steps, the output all rows
-/// and a starting row all columns; there is room for [`ROWS`] rows (`left`), which is then `HEIGHT`, and whole vectors
+/// and starting rows all columns; there is room for [`ROWS`] rows (`left`), which is then `HEIGHT`, and whole vectors
 /// (`right`) of every step.
 #[inline(always)]
 #[expect(unsafe_code, reason = "bounds checks here cost a third of the speed")]
@@ -318,7 +318,11 @@ unsafe fn tile<
         }
         for row in rows.clone() {
             for vector in 0..VECTORS {
-                fetch(out.wrapping_add(row * out_width + vector * S::F32_LANES));
+                let vector = vector * S::F32_LANES;
+                fetch(out.wrapping_add(row * out_width + vector));
+                if let Start::Rows(rows, apart) = start {
+                    fetch(rows.as_ptr().wrapping_add(row * apart + vector));
+                }
             }
         }
         for k in 0..n_steps {
@@ -353,7 +357,7 @@ unsafe fn tile<
         let from = match start {
             Start::Zero => None,
             Start::Output => Some((out.cast_const(), out_width)),
-            Start::Row(row) => Some((row.as_ptr(), 0)),
+            Start::Rows(rows, apart) => Some((rows.as_ptr(), apart)),
         };
         // Loops with a fixed number of turns: only then do the sums never leave the registers.
         for (number, sums) in sums.iter().enumerate() {

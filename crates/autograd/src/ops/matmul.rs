@@ -2,6 +2,8 @@
 //!
 //! Not here: a linear layer with its bias (`linear`).
 
+use candle_core::Tensor;
+
 use super::only;
 use crate::{
     error::Result,
@@ -28,13 +30,13 @@ impl Op for MatMul {
         let right = || rule.restored(&self.right);
         Ok(if self.left_transposed {
             vec![
-                rule.when_wanted(0, || right()?.matmul(&grad.t()?))?,
-                rule.when_wanted(1, || left()?.matmul(grad))?,
+                rule.product_when_wanted(0, || Ok((right()?, grad.t()?)))?,
+                rule.product_when_wanted(1, || Ok((left()?, grad.clone())))?,
             ]
         } else {
             vec![
-                rule.when_wanted(0, || grad.matmul(&right()?.t()?))?,
-                rule.when_wanted(1, || left()?.t()?.matmul(grad))?,
+                rule.product_when_wanted(0, || Ok((grad.clone(), right()?.t()?)))?,
+                rule.product_when_wanted(1, || Ok((left()?.t()?, grad.clone())))?,
             ]
         })
     }
@@ -48,7 +50,7 @@ impl Value {
     /// - `other`: `(k, n)`
     /// - result: `(m, n)`
     pub(crate) fn transposed_matmul(&self, other: &Self) -> Result<Self> {
-        let tensor = matmul(&self.tensor().t()?, other.tensor())?;
+        let tensor = matmul(&self.tensor().t()?, other.tensor(), None)?;
         Ok(Self::from_op(tensor, &[self, other], || {
             Box::new(MatMul {
                 left: self.kept(),
@@ -68,7 +70,7 @@ impl Value {
     /// # Errors
     /// When the shapes do not fit.
     pub fn matmul(&self, other: &Self) -> Result<Self> {
-        let tensor = matmul(self.tensor(), other.tensor())?;
+        let tensor = matmul(self.tensor(), other.tensor(), None)?;
         Ok(Self::from_op(tensor, &[self, other], || {
             Box::new(MatMul {
                 left: self.kept(),
@@ -76,6 +78,18 @@ impl Value {
                 left_transposed: false,
             })
         }))
+    }
+
+    /// [`Value::matmul`] added to what a gradient begins with, which is on no graph.
+    pub(crate) fn matmul_onto(&self, other: &Self, begun: Option<Tensor>) -> Result<Self> {
+        match begun {
+            Some(begun) if self.is_constant() && other.is_constant() => {
+                let sum = matmul(self.tensor(), other.tensor(), Some(&begun))?;
+                Ok(Self::constant(sum))
+            }
+            Some(begun) => Self::constant(begun).add(&self.matmul(other)?),
+            None => self.matmul(other),
+        }
     }
 
     /// The last two axes swapped: a view, not a copy.

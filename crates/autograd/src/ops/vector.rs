@@ -178,7 +178,7 @@ pub(crate) fn add_all(tensors: &[&Tensor]) -> Result<Tensor> {
 }
 
 /// Whether a tensor is one row that leading axes only repeat.
-fn repeats_a_row(tensor: &Tensor) -> bool {
+pub(crate) fn repeats_a_row(tensor: &Tensor) -> bool {
     let (dims, strides) = (tensor.dims(), tensor.stride());
     let leading = dims.len().saturating_sub(1);
     !tensor.is_contiguous()
