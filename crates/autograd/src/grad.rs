@@ -101,7 +101,24 @@ pub fn pull_back(
     inputs: &[&Value],
     order: Order,
 ) -> Result<Vec<Option<Value>>> {
-    walk(outputs, inputs, order, Beyond::Follow)
+    let nothing = vec![None; inputs.len()];
+    walk(outputs, inputs, nothing, order, Beyond::Follow)
+}
+
+/// [`pull_back`] added to what there is already of each input's gradient, which takes no pass of its own where the last
+/// operation is a product.
+///
+/// # Shapes
+/// - `begun` and result: as `inputs`, in their order
+///
+/// # Errors
+/// As [`pull_back`].
+pub fn pull_back_onto(
+    outputs: Vec<(Value, Value)>,
+    inputs: &[&Value],
+    begun: Vec<Option<Value>>,
+) -> Result<Vec<Option<Value>>> {
+    walk(outputs, inputs, begun, Order::First, Beyond::Follow)
 }
 
 /// [`pull_back`] that takes the inputs as independent of one another: it does not follow one input to another.
@@ -110,7 +127,8 @@ pub(crate) fn pull_back_partially(
     inputs: &[&Value],
     order: Order,
 ) -> Result<Vec<Option<Value>>> {
-    walk(outputs, inputs, order, Beyond::Stop)
+    let nothing = vec![None; inputs.len()];
+    walk(outputs, inputs, nothing, order, Beyond::Stop)
 }
 
 /// What to do with that which lies behind a wanted input.
@@ -123,6 +141,7 @@ enum Beyond {
 fn walk(
     outputs: Vec<(Value, Value)>,
     inputs: &[&Value],
+    mut begun: Vec<Option<Value>>,
     order: Order,
     beyond: Beyond,
 ) -> Result<Vec<Option<Value>>> {
@@ -151,6 +170,12 @@ fn walk(
             gradients[index][slot].push(cotangent);
         }
     }
+    for (source, begun) in wanted.iter().zip(&mut begun) {
+        // What is behind an input has no part in what is there already.
+        if let Some((index, slot)) = graph.find(source).filter(|_| source.node.op.is_none()) {
+            gradients[index][slot].extend(begun.take());
+        }
+    }
     let restored = RefCell::default();
     while let Some(node) = graph.nodes.pop() {
         let (index, node) = (graph.nodes.len(), &node);
@@ -176,33 +201,45 @@ fn walk(
             .map(|parent| parent.as_ref().and_then(|p| graph.find(p)))
             .collect();
         let needed: Vec<bool> = parents.iter().map(Option::is_some).collect();
-        let begun: Vec<Cell<Option<Tensor>>> = parents
+        let parts: Vec<Cell<Option<Tensor>>> = parents
             .iter()
             .map(|parent| {
                 let shares = parent.map(|(parent, slot)| &mut gradients[parent][slot]);
-                Cell::new(shares.filter(|_| order == Order::First).and_then(take_begun))
+                Cell::new(
+                    shares
+                        .filter(|_| order == Order::First)
+                        .and_then(take_begun),
+                )
             })
             .collect();
         let rule = Rule {
             order,
             node,
             wanted: &needed,
-            begun: &begun,
+            begun: &parts,
             restored: &restored,
         };
         let results = op.backward(&outputs, &rule)?;
-        for ((parent, begun), gradient) in parents.into_iter().zip(begun).zip(results) {
+        for ((parent, part), gradient) in parents.into_iter().zip(parts).zip(results) {
             if let Some((parent, slot)) = parent {
-                let shares = [begun.into_inner().map(Value::constant), gradient];
+                let shares = [part.into_inner().map(Value::constant), gradient];
                 gradients[parent][slot].extend(shares.into_iter().flatten());
             }
         }
     }
     wanted
         .iter()
-        .map(|source| match graph.find(source) {
-            Some((index, slot)) => total(&gradients[index][slot]),
-            None => Ok(None),
+        .zip(begun)
+        .map(|(source, begun)| {
+            let shares = graph
+                .find(source)
+                .map(|(index, slot)| &gradients[index][slot]);
+            let shares: Vec<Value> = begun
+                .iter()
+                .chain(shares.into_iter().flatten())
+                .cloned()
+                .collect();
+            total(&shares)
         })
         .collect()
 }

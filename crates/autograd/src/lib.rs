@@ -30,6 +30,8 @@ mod params;
 mod value;
 
 pub use error::{Error, Result};
-pub use grad::{grad, grad_or_none, grad_params, hessian_vector_product, pull_back};
+pub use grad::{
+    grad, grad_or_none, grad_params, hessian_vector_product, pull_back, pull_back_onto,
+};
 pub use params::{Params, Patterns};
 pub use value::{Op, Order, Rule, Value, graph_bytes};

@@ -6,7 +6,7 @@ use candle_core::Tensor;
 use metashot_autograd::{
     Error as GradientError, Order, Params, Patterns, Value, grad_or_none, grad_params, graph_bytes,
     ops::{add_scaled, all_finite, dot},
-    pull_back,
+    pull_back_onto,
 };
 
 use crate::error::{Error, LossError, Result};
@@ -351,12 +351,7 @@ impl Prepared {
         if pairs.is_empty() {
             return Ok(());
         }
-        let inputs: Vec<&Value> = sources.values().collect();
-        let shares = pull_back(pairs, &inputs, Order::First)?;
-        for (name, share) in sources.names().zip(shares) {
-            add_to(pulled, name, share)?;
-        }
-        Ok(())
+        add_pulled_back(pairs, sources, pulled)
     }
 }
 
@@ -438,11 +433,7 @@ impl StepGraph {
                 pairs.push((gradient, u.affine(-lr, 0.0)?));
             }
         }
-        let inputs: Vec<&Value> = self.variables.values().collect();
-        let products = pull_back(pairs, &inputs, Order::First)?;
-        for (name, product) in self.variables.names().zip(products) {
-            add_to(u, name, product)?;
-        }
+        add_pulled_back(pairs, &self.variables, u)?;
         Ok(lr_gradient)
     }
 }
@@ -458,14 +449,18 @@ fn product(gradient: &Params<Value>, pulled: &Params<Option<Value>>) -> Result<f
     Ok(dot(pairs)?)
 }
 
-/// Adds a share to the gradient of that name.
-fn add_to(gradients: &mut Params<Option<Value>>, name: &str, share: Option<Value>) -> Result<()> {
-    if let Some(share) = share {
-        let sum = match gradients.remove(name).flatten() {
-            Some(gradient) => gradient.add(&share)?,
-            None => share,
-        };
-        gradients.insert(name, Some(sum));
+/// Adds what `outputs` weighted by their cotangents pull back to some variables to the gradients of the same names.
+fn add_pulled_back(
+    outputs: Vec<(Value, Value)>,
+    variables: &Params<Value>,
+    gradients: &mut Params<Option<Value>>,
+) -> Result<()> {
+    let inputs: Vec<&Value> = variables.values().collect();
+    let names = || variables.names();
+    let begun = names().map(|name| gradients.remove(name).flatten());
+    let sums = pull_back_onto(outputs, &inputs, begun.collect())?;
+    for (name, sum) in names().zip(sums) {
+        gradients.insert(name, sum);
     }
     Ok(())
 }

@@ -291,7 +291,9 @@ pub(crate) fn backward_twice<T: Float>(
         tile.outer(&mut to_p, Start::Zero, one, [g, c], &mut room);
         // dS = P * (dP - rowsum(dP * P)).
         vectorized!({
-            let to_squares = to_ds.chunks_exact_mut(width).zip(to_p.chunks_exact_mut(width));
+            let to_squares = to_ds
+                .chunks_exact_mut(width)
+                .zip(to_p.chunks_exact_mut(width));
             let squares = p.chunks_exact(width).zip(dp.chunks_exact(width));
             for ((e, to_p), (p, dp)) in to_squares.zip(squares) {
                 let (drift, weight) = (dot(dp, p), dot(e, p));

@@ -175,7 +175,8 @@ pub(crate) fn matmul(a: &Tensor, b: &Tensor, start: Option<&Tensor>) -> Result<T
     }
     let hosted = on_host(a) && a.dtype() == b.dtype();
     if let Some(start) = start {
-        let fits = start.dims()[..rank - 1] == da[..rank - 1] && start.dims()[rank - 1] == db[rank - 1];
+        let fits =
+            start.dims()[..rank - 1] == da[..rank - 1] && start.dims()[rank - 1] == db[rank - 1];
         if !hosted || start.dtype() != a.dtype() || !fits {
             return Ok((start + matmul(a, b, None)?)?);
         }

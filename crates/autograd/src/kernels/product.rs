@@ -296,8 +296,9 @@ pub(super) fn side_by_side<T: Float>(
             let there = lines.min(n_lines.saturating_sub(first_line));
             let from = &from[(first_line * line + first_step * step).min(from.len())..];
             let out = &mut out[first_step * width + first_line..];
-            let turned =
-                step == 1 && lines == BLOCK && T::turn_block(from, line, (there, steps), width, out);
+            let turned = step == 1
+                && lines == BLOCK
+                && T::turn_block(from, line, (there, steps), width, out);
             if turned {
                 continue;
             }
