@@ -206,6 +206,9 @@ mod tests {
                 "erf({x})"
             );
         }
+        for x in [-87.1, -1e9, f32::NEG_INFINITY] {
+            assert_eq!(exp_f32(x).to_bits(), 0, "exp({x})");
+        }
         assert!(exp_f32(f32::NAN).is_nan());
         assert!(erf_f32(f32::NAN).is_nan());
     }

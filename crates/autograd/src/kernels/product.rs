@@ -25,7 +25,8 @@ const LEAST_STEPS: usize = 64;
 /// The least columns and steps. How many rows there are does not count: a row has the same bits beside any others.
 const LEAST: usize = 2;
 
-/// The least rows, columns and steps where neighbouring columns of the left operand lie apart.
+/// The least rows, columns and steps where neighbouring columns of the left operand lie apart, unless its rows are neighbours
+/// and one panel reads them.
 const LEAST_TO_COPY: usize = 64;
 
 /// Computes the product if tiles are good for it and this machine has them, and says whether it did.

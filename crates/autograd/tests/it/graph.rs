@@ -8,7 +8,7 @@ use std::sync::{
 use candle_core::{DType, Device, Tensor};
 use metashot_autograd::{
     Op, Order, Params, Patterns, Result, Rule, Value, grad, grad_or_none, grad_params, graph_bytes,
-    ops::linear,
+    ops::linear, pull_back, pull_back_onto,
 };
 
 fn scalar(x: f64) -> Value {
@@ -70,6 +70,67 @@ fn first_order_builds_no_graph() {
     assert!(!grad(&y, &[&x], Order::Higher).unwrap()[0].is_constant());
     let c = Value::constant(x.tensor().clone());
     assert!(c.exp().unwrap().is_constant());
+}
+
+/// Products add to what is there, whatever else arrives before or after them, and whichever input it is.
+#[test]
+fn gradients_begin_with_what_is_there() {
+    let numbers = |rows: usize, columns: usize, salt: usize| {
+        let numbers = (0..rows * columns).map(|i| ((i * 7919 + salt * 104_729) % 1009) as f64);
+        let tensor = Tensor::from_iter(numbers, &Device::Cpu).unwrap();
+        let tensor = tensor.reshape((rows, columns)).unwrap();
+        tensor.affine(1.0 / 504.5, -1.0).unwrap()
+    };
+    // Sizes with tiles and without.
+    for (rows, n_in, n_out) in [(3, 4, 5), (70, 66, 130)] {
+        for (dtype, tolerance) in [(DType::F64, 1e-12), (DType::F32, 1e-5)] {
+            let value = |tensor: Tensor| Value::variable(tensor.to_dtype(dtype).unwrap());
+            let x = value(numbers(rows, n_in, 0));
+            let weight = value(numbers(n_out, n_in, 1));
+            let bias = value(numbers(1, n_out, 2).squeeze(0).unwrap());
+            let unread = value(numbers(2, 2, 3));
+            let y = linear(&x, &weight, &bias).unwrap();
+            let z = linear(&x.gelu().unwrap(), &weight, &bias).unwrap();
+            let back = y.matmul(&weight).unwrap();
+            let sum = back.add(&x).unwrap();
+            let outputs = || {
+                let pairs = [(&y, 4), (&z, 5), (&back, 6), (&sum, 7)];
+                pairs
+                    .map(|(output, salt)| {
+                        let cotangent = numbers(rows, output.dims()[1], salt);
+                        (output.clone(), value(cotangent).detach())
+                    })
+                    .to_vec()
+            };
+            let inputs = [&x, &weight, &bias, &unread, &y];
+            let begun: Vec<Option<Value>> = inputs
+                .iter()
+                .enumerate()
+                .map(|(salt, input)| {
+                    let there = (input.tensor() * (salt + 2) as f64).unwrap();
+                    (salt != 2).then(|| Value::constant(there))
+                })
+                .collect();
+            let apart = pull_back(outputs(), &inputs, Order::First).unwrap();
+            let onto = pull_back_onto(outputs(), &inputs, begun.clone()).unwrap();
+            for (input, ((apart, begun), onto)) in
+                apart.into_iter().zip(begun).zip(onto).enumerate()
+            {
+                let expected = match (apart, begun) {
+                    (Some(apart), Some(begun)) => begun.add(&apart).unwrap(),
+                    (apart, begun) => apart.or(begun).unwrap(),
+                };
+                let off = (onto.unwrap().tensor() - expected.tensor()).unwrap();
+                let squares = |x: &Tensor| Value::constant(x.sqr().unwrap().sum_all().unwrap());
+                let off = number(&squares(&off)) / number(&squares(expected.tensor()));
+                assert!(
+                    off.sqrt() < tolerance,
+                    "input {input} of {rows} rows, {dtype:?}: off by {:e}",
+                    off.sqrt()
+                );
+            }
+        }
+    }
 }
 
 #[test]

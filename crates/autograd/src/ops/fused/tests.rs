@@ -126,6 +126,7 @@ fn attention_kernels_follow_the_definition() {
         (vec![4, 4], 2, 6),
         (vec![3, 1, 7], 2, 6),
         (vec![17, 5], 3, 24),
+        (vec![25, 66, 16], 2, 64),
     ] {
         let tokens = lengths.iter().sum();
         let shape = [tokens, hidden];
