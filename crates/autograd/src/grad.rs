@@ -204,13 +204,10 @@ fn walk(
         let parts: Vec<Cell<Option<Tensor>>> = parents
             .iter()
             .map(|parent| {
-                let shares = parent.map(|(parent, slot)| &mut gradients[parent][slot]);
-                Cell::new(
-                    shares
-                        .filter(|_| order == Order::First)
-                        .and_then(take_begun),
-                )
+                let (parent, slot) = parent.filter(|_| order == Order::First)?;
+                take_begun(&mut gradients[parent][slot])
             })
+            .map(Cell::new)
             .collect();
         let rule = Rule {
             order,
@@ -278,14 +275,10 @@ pub fn hessian_vector_product(
 
 /// Takes the only share that is no row repeated, to which the next may be added.
 fn take_begun(shares: &mut Vec<Value>) -> Option<Tensor> {
-    let mut dense = (0..shares.len()).filter(|&share| !repeats_a_row(shares[share].tensor()));
-    match (dense.next(), dense.next()) {
-        (Some(only), None) if shares[only].is_constant() => {
-            drop(dense);
-            Some(shares.remove(only).into_tensor())
-        }
-        _ => None,
-    }
+    let is_dense = |share: &Value| !repeats_a_row(share.tensor());
+    let first = shares.iter().position(is_dense)?;
+    let is_only = !shares[first + 1..].iter().any(is_dense);
+    (is_only && shares[first].is_constant()).then(|| shares.remove(first).into_tensor())
 }
 
 /// What a value's uses send back to it, added when it is needed: all at once if none is on a graph.

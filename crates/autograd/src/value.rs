@@ -100,7 +100,7 @@ pub struct Rule<'a> {
     pub(crate) order: Order,
     pub(crate) node: &'a Arc<Node>,
     pub(crate) wanted: &'a [bool],
-    /// For each parent a part of its gradient that is there already, for this operation to add to.
+    /// See [`Rule::begun`].
     pub(crate) begun: &'a [Cell<Option<Tensor>>],
     pub(crate) restored: &'a RefCell<Restored>,
 }
@@ -145,20 +145,10 @@ impl Rule<'_> {
         }
     }
 
-    /// The gradient `left right` of a parent if it is needed, added to what is there already: a sum of products then takes no
+    /// Takes what is there already of this parent's gradient, for the rule to add its share to: a sum of products then takes no
     /// pass of its own.
-    ///
-    /// # Errors
-    /// When a tensor operation fails.
-    pub(crate) fn product_when_wanted(
-        &self,
-        parent: usize,
-        operands: impl FnOnce() -> Result<(Value, Value)>,
-    ) -> Result<Option<Value>> {
-        self.when_wanted(parent, || {
-            let (left, right) = operands()?;
-            left.matmul_onto(&right, self.begun[parent].take())
-        })
+    pub(crate) fn begun(&self, parent: usize) -> Option<Tensor> {
+        self.begun[parent].take()
     }
 
     /// The operation's own output `slot`, from its kept tensor, as the order of this differentiation wants it.

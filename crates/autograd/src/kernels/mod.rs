@@ -54,13 +54,16 @@ pub(crate) trait Float:
     /// Computes a product by a kernel of its own if there is a good one for it, and says whether it did.
     fn product(job: &Product<'_, Self>, dst: &mut [Self]) -> bool;
     /// [`product::by_shuffles`], or `false` where there is no such thing.
+    #[inline(always)]
     fn turn_block(
-        from: &[Self],
-        line: usize,
-        there: (usize, usize),
-        width: usize,
-        out: &mut [MaybeUninit<Self>],
-    ) -> bool;
+        _from: &[Self],
+        _line: usize,
+        _there: (usize, usize),
+        _width: usize,
+        _out: &mut [MaybeUninit<Self>],
+    ) -> bool {
+        false
+    }
 }
 
 impl Float for f32 {
@@ -119,16 +122,6 @@ impl Float for f64 {
         indirect::plain(job, out);
     }
     fn product(_: &Product<'_, Self>, _: &mut [Self]) -> bool {
-        false
-    }
-    #[inline(always)]
-    fn turn_block(
-        _: &[Self],
-        _: usize,
-        _: (usize, usize),
-        _: usize,
-        _: &mut [MaybeUninit<Self>],
-    ) -> bool {
         false
     }
 }

@@ -11,7 +11,7 @@ use super::{
 use crate::{
     error::{Error, Result},
     kernels::{self, Float, for_float, on_host, product, vectorized, with_slices},
-    value::{Kept, Op, Order, Rule, Value},
+    value::{Kept, Op, Rule, Value},
 };
 
 struct Linear {
@@ -26,13 +26,13 @@ impl Op for Linear {
 
     fn backward(&self, grads: &[Option<Value>], rule: &Rule<'_>) -> Result<Vec<Option<Value>>> {
         let grad = only(grads);
-        let input = || rule.restored(&self.input);
         Ok(vec![
-            rule.product_when_wanted(0, || Ok((grad.clone(), rule.saved(&self.weight))))?,
-            match rule.order() {
-                Order::First => rule.product_when_wanted(1, || Ok((grad.t()?, input()?)))?,
-                Order::Higher => rule.when_wanted(1, || grad.transposed_matmul(&input()?))?,
-            },
+            rule.when_wanted(0, || {
+                grad.matmul_onto(&rule.saved(&self.weight), rule.begun(0))
+            })?,
+            rule.when_wanted(1, || {
+                grad.transposed_matmul_onto(&rule.restored(&self.input)?, rule.begun(1))
+            })?,
             rule.when_wanted(2, || grad.sum_to(&[grad.dims()[1]]))?,
         ])
     }

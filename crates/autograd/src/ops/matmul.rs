@@ -30,36 +30,19 @@ impl Op for MatMul {
         let right = || rule.restored(&self.right);
         Ok(if self.left_transposed {
             vec![
-                rule.product_when_wanted(0, || Ok((right()?, grad.t()?)))?,
-                rule.product_when_wanted(1, || Ok((left()?, grad.clone())))?,
+                rule.when_wanted(0, || right()?.matmul_onto(&grad.t()?, rule.begun(0)))?,
+                rule.when_wanted(1, || left()?.matmul_onto(grad, rule.begun(1)))?,
             ]
         } else {
             vec![
-                rule.product_when_wanted(0, || Ok((grad.clone(), right()?.t()?)))?,
-                rule.product_when_wanted(1, || Ok((left()?.t()?, grad.clone())))?,
+                rule.when_wanted(0, || grad.matmul_onto(&right()?.t()?, rule.begun(0)))?,
+                rule.when_wanted(1, || left()?.t()?.matmul_onto(grad, rule.begun(1)))?,
             ]
         })
     }
 }
 
 impl Value {
-    /// The product of the transposed left operand with the right one.
-    ///
-    /// # Shapes
-    /// - `self`: `(k, m)`
-    /// - `other`: `(k, n)`
-    /// - result: `(m, n)`
-    pub(crate) fn transposed_matmul(&self, other: &Self) -> Result<Self> {
-        let tensor = matmul(&self.tensor().t()?, other.tensor(), None)?;
-        Ok(Self::from_op(tensor, &[self, other], || {
-            Box::new(MatMul {
-                left: self.kept(),
-                right: other.kept(),
-                left_transposed: true,
-            })
-        }))
-    }
-
     /// The product over the last two axes; the leading axes must be equal.
     ///
     /// # Shapes
@@ -70,25 +53,52 @@ impl Value {
     /// # Errors
     /// When the shapes do not fit.
     pub fn matmul(&self, other: &Self) -> Result<Self> {
-        let tensor = matmul(self.tensor(), other.tensor(), None)?;
-        Ok(Self::from_op(tensor, &[self, other], || {
-            Box::new(MatMul {
-                left: self.kept(),
-                right: other.kept(),
-                left_transposed: false,
-            })
-        }))
+        self.matmul_onto(other, None)
     }
 
     /// [`Value::matmul`] added to what a gradient begins with, which is on no graph.
     pub(crate) fn matmul_onto(&self, other: &Self, begun: Option<Tensor>) -> Result<Self> {
-        match begun {
-            Some(begun) if self.is_constant() && other.is_constant() => {
-                let sum = matmul(self.tensor(), other.tensor(), Some(&begun))?;
-                Ok(Self::constant(sum))
-            }
-            Some(begun) => Self::constant(begun).add(&self.matmul(other)?),
-            None => self.matmul(other),
+        self.product(other, false, begun)
+    }
+
+    /// The product of the transposed left operand with the right one, added to what a gradient begins with.
+    ///
+    /// # Shapes
+    /// - `self`: `(k, m)`
+    /// - `other`: `(k, n)`
+    /// - result: `(m, n)`
+    pub(crate) fn transposed_matmul_onto(
+        &self,
+        other: &Self,
+        begun: Option<Tensor>,
+    ) -> Result<Self> {
+        self.product(other, true, begun)
+    }
+
+    fn product(&self, other: &Self, left_transposed: bool, begun: Option<Tensor>) -> Result<Self> {
+        let left = if left_transposed {
+            self.tensor().t()?
+        } else {
+            self.tensor().clone()
+        };
+        let on_no_graph = self.is_constant() && other.is_constant();
+        // A sum that has to be differentiated is one of values.
+        let (start, apart) = if on_no_graph {
+            (begun, None)
+        } else {
+            (None, begun)
+        };
+        let tensor = matmul(&left, other.tensor(), start.as_ref())?;
+        let product = Self::from_op(tensor, &[self, other], || {
+            Box::new(MatMul {
+                left: self.kept(),
+                right: other.kept(),
+                left_transposed,
+            })
+        });
+        match apart {
+            Some(begun) => Self::constant(begun).add(&product),
+            None => Ok(product),
         }
     }
 
