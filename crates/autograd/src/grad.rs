@@ -12,7 +12,8 @@ use candle_core::Tensor;
 
 use crate::{
     error::{Error, Result},
-    ops::{add_all, repeats_a_row},
+    kernels::repeats_a_row,
+    ops::add_all,
     params::Params,
     value::{Node, Order, Rule, Source, Value},
 };
@@ -155,10 +156,12 @@ fn walk(
         })
         .collect::<Result<Vec<Source>>>()?;
     // Of an output only its place in the graph is needed.
-    let roots: Vec<(Source, Value)> = outputs
+    let mut roots: Vec<(Source, Value)> = outputs
         .into_iter()
         .filter_map(|(output, cotangent)| Some((output.into_source()?, cotangent)))
         .collect();
+    // The last is walked first: a bias sends back a row, which the products after it begin with at no cost.
+    roots.sort_by_key(|(_, cotangent)| cotangent.dims().len() < 2);
     let mut graph = Graph::reaching(roots.iter().map(|(source, _)| source), &wanted, beyond);
     let mut gradients: Vec<Vec<Vec<Value>>> = graph
         .nodes
@@ -273,12 +276,17 @@ pub fn hessian_vector_product(
     ))
 }
 
-/// Takes the only share that is no row repeated, to which the next may be added.
+/// Takes the share to which the next may be added: the only one, or the only one that is no row repeated.
 fn take_begun(shares: &mut Vec<Value>) -> Option<Tensor> {
-    let is_dense = |share: &Value| !repeats_a_row(share.tensor());
-    let first = shares.iter().position(is_dense)?;
-    let is_only = !shares[first + 1..].iter().any(is_dense);
-    (is_only && shares[first].is_constant()).then(|| shares.remove(first).into_tensor())
+    let mut dense = (0..shares.len()).filter(|&at| !repeats_a_row(shares[at].tensor()));
+    let only = match (dense.next(), dense.next()) {
+        (Some(only), None) => only,
+        (None, _) if shares.len() == 1 => 0,
+        _ => return None,
+    };
+    shares[only]
+        .is_constant()
+        .then(|| shares.remove(only).into_tensor())
 }
 
 /// What a value's uses send back to it, added when it is needed: all at once if none is on a graph.

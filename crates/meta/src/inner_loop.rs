@@ -5,7 +5,7 @@
 use candle_core::Tensor;
 use metashot_autograd::{
     Error as GradientError, Order, Params, Patterns, Value, grad_or_none, grad_params, graph_bytes,
-    ops::{add_scaled, all_finite, dot},
+    ops::{all_finite, descend, dot},
     pull_back_onto,
 };
 
@@ -125,11 +125,13 @@ impl InnerLoop {
 
     /// One step down. A gradient that is not finite stops here: a relu turns NaN into 0, so the next loss may hide it.
     fn descend(&self, theta: &Params, gradient: &Params<Value>, step: usize) -> Result<Params> {
-        let gradients = gradient.values().map(Value::tensor);
-        check_finite(gradients, "support gradient", step)?;
-        theta.zip_with(gradient, |theta, gradient| {
-            Ok(add_scaled(theta, -self.lr, gradient.tensor())?)
-        })
+        let mut pairs = Vec::with_capacity(theta.len());
+        for (name, theta) in theta.iter() {
+            pairs.push((theta, gradient.get(name)?.tensor()));
+        }
+        let what = "support gradient";
+        let lower = descend(&pairs, self.lr)?.ok_or(Error::NotFinite { what, step })?;
+        Ok(theta.names().map(str::to_owned).zip(lower).collect())
     }
 }
 

@@ -1,6 +1,7 @@
 //! A pool of threads for independent tasks, whose results come back in the order of the tasks.
 //!
-//! Not here: what a task is. A kernel never splits its own work over threads.
+//! Not here: what a task is. Kernels give parts of their work to threads of the pool that have nothing to do
+//! (`metashot_autograd`), so a task that runs alone, here or in [`Workers::install`], has all of them.
 
 use std::{
     collections::BTreeMap,

@@ -4,14 +4,17 @@
 //! gradients are filled up to whole vectors, with what adds nothing to a row's sum. Not here: the projections before and
 //! after it.
 
-use std::iter;
+use std::{iter, mem::MaybeUninit};
 
 use super::{
-    Float,
+    Float, filled_all,
     layer_norm::dot,
     matmul::{Mat, Product, Start},
+    out::Out,
     product::side_by_side,
-    refill, softmax, tile, vectorized,
+    refill,
+    share::share,
+    softmax, tile, vectorized,
 };
 
 /// How the rows and columns of `(tokens, hidden)` divide into sentences and heads.
@@ -36,7 +39,7 @@ struct Tile {
     square: usize,
 }
 
-impl<'a> Tiling<'a> {
+impl Tiling<'_> {
     fn n_probabilities(self) -> usize {
         let area = |&len: &usize| len * width(len);
         self.lengths.iter().map(area).sum::<usize>() * self.n_heads
@@ -46,22 +49,30 @@ impl<'a> Tiling<'a> {
         T::of(1.0 / ((self.hidden / self.n_heads) as f64).sqrt())
     }
 
-    /// The tiles in order, each while the next one's part of `operands` is on its way: its rows are short and lie apart, so
-    /// that no processor would fetch them by itself.
-    fn tiles<T, const N: usize>(self, operands: [&'a [T]; N]) -> impl Iterator<Item = Tile> + 'a {
-        let mut tiles = self.all_tiles().peekable();
-        iter::from_fn(move || {
-            let tile = tiles.next()?;
-            if let Some(next) = tiles.peek() {
-                for operand in operands {
-                    next.fetch(operand);
+    /// Calls `f` for parts of the tiles, a sentence's or fewer each, which threads share. Each part gets its tiles one by one
+    /// while the next one's part of `operands` is on its way: its rows are short and lie apart, so that no processor would
+    /// fetch them by itself.
+    fn share<T: Sync, const N: usize>(
+        self,
+        operands: [&[T]; N],
+        f: impl Fn(&mut dyn Iterator<Item = Tile>) + Sync,
+    ) {
+        let tiles: Vec<Tile> = self.all_tiles().collect();
+        share(0..tiles.len(), self.n_heads, &|part| {
+            let mut tiles = tiles[part].iter().peekable();
+            f(&mut iter::from_fn(|| {
+                let tile = tiles.next()?;
+                if let Some(next) = tiles.peek() {
+                    for operand in operands {
+                        next.fetch(operand);
+                    }
                 }
-            }
-            Some(tile)
-        })
+                Some(*tile)
+            }));
+        });
     }
 
-    fn all_tiles(self) -> impl Iterator<Item = Tile> + 'a {
+    fn all_tiles(self) -> impl Iterator<Item = Tile> {
         let size = self.hidden / self.n_heads;
         let (mut row, mut square) = (0, 0);
         self.lengths.iter().flat_map(move |&len| {
@@ -99,6 +110,14 @@ impl Tile {
         }
     }
 
+    /// What a product of this tile starts from, with its rows where those of an output are.
+    fn start_from<T>(self, rows: Option<&[T]>) -> Start<'_, T> {
+        match rows {
+            None => Start::Zero,
+            Some(rows) => Start::Rows(&rows[self.start..], self.hidden),
+        }
+    }
+
     /// Asks for its part of an operand.
     fn fetch<T>(self, operand: &[T]) {
         const LINE: usize = 64;
@@ -127,7 +146,7 @@ impl Tile {
     /// `square = start + scale * a b^T` for two tiles, filled up with what is there to start from.
     fn outer<T: Float>(
         self,
-        square: &mut [T],
+        square: &mut Out<'_, T>,
         start: Start<'_, T>,
         scale: T,
         [a, b]: [&[T]; 2],
@@ -149,28 +168,27 @@ impl Tile {
         .write_to(square);
     }
 
-    /// `square b` for a tile of an output.
-    fn inner<'a, T: Float>(self, square: Mat<'a, T>, b: Mat<'a, T>) -> Product<'a, T> {
+    /// `start + scale * square b` for this tile of an output.
+    fn apply<T: Float>(
+        self,
+        out: &Out<'_, T>,
+        start: Start<'_, T>,
+        scale: T,
+        square: Mat<'_, T>,
+        b: Mat<'_, T>,
+    ) {
+        // SAFETY: a tile is one thread's, and its products follow one another.
+        #[expect(unsafe_code, reason = "threads write to different tiles of one output")]
+        let mut out = unsafe { out.after(self.start) };
         Product {
             shape: (self.len, self.size, self.len),
-            start: Start::Zero,
-            scale: T::of(1.0),
+            start,
+            scale,
             a: square,
             b,
             dst_row: self.hidden,
         }
-    }
-
-    /// `out += scale * square b` for a tile of `out`.
-    fn apply<T: Float>(self, out: &mut [T], scale: T, square: Mat<'_, T>, b: Mat<'_, T>) {
-        let product = self.inner(square, b);
-        let start = Start::Output;
-        Product {
-            start,
-            scale,
-            ..product
-        }
-        .write_to(&mut out[self.start..]);
+        .write_to(&mut out);
     }
 
     /// The probabilities, and with them this tile of the output.
@@ -179,14 +197,24 @@ impl Tile {
         [q, k, v]: [&[T]; 3],
         scale: T,
         edges: &Edges<T>,
-        square: &mut [T],
-        (out, room): (&mut [T], &mut Vec<T>),
+        square: &mut [MaybeUninit<T>],
+        (out, room): (&Out<'_, T>, &mut Vec<T>),
     ) {
         let edge = Start::Rows(edges.of(self), 0);
-        self.outer(square, edge, scale, [q, k], room);
+        // SAFETY: the product reads nothing of its output, and writes to all of it.
+        #[expect(unsafe_code, reason = "the compiler cannot see that it is written")]
+        let square = unsafe {
+            self.outer(&mut Out::new(square), edge, scale, [q, k], room);
+            square.assume_init_mut()
+        };
         vectorized!(softmax::rows(square, self.width));
-        self.inner(self.square(square), self.of(v))
-            .write_to(&mut out[self.start..]);
+        self.apply(
+            out,
+            Start::Zero,
+            T::of(1.0),
+            self.square(square),
+            self.of(v),
+        );
     }
 }
 
@@ -211,50 +239,71 @@ impl<T: Float> Edges<T> {
 
 /// The output and the probabilities.
 pub(crate) fn forward<T: Float>(qkv: [&[T]; 3], heads: Tiling<'_>) -> (Vec<T>, Vec<T>) {
-    let mut out = vec![T::default(); qkv[0].len()];
-    let mut p = vec![T::default(); heads.n_probabilities()];
-    let (edges, mut room) = (Edges::new(heads.lengths), Vec::new());
-    for tile in heads.tiles(qkv) {
-        let square = &mut p[tile.square..][..tile.area()];
-        tile.attend(qkv, heads.scale(), &edges, square, (&mut out, &mut room));
-    }
+    let edges = Edges::new(heads.lengths);
+    let mut p = [Vec::new()];
+    let [out] = filled_all(qkv[0].len(), |[out]| {
+        p = filled_all(heads.n_probabilities(), |[p]| {
+            heads.share(qkv, |tiles| {
+                let mut room = Vec::new();
+                for tile in tiles {
+                    // SAFETY: the square is this tile's.
+                    #[expect(unsafe_code, reason = "threads write to different squares")]
+                    let mut square = unsafe { p.after(tile.square) };
+                    let square = square.first(tile.area());
+                    tile.attend(qkv, heads.scale(), &edges, square, (&out, &mut room));
+                }
+            });
+        });
+    });
+    let [p] = p;
     (out, p)
 }
 
 /// The output alone: the probabilities of one sentence and head are there at a time.
 pub(crate) fn output<T: Float>(qkv: [&[T]; 3], heads: Tiling<'_>) -> Vec<T> {
-    let mut out = vec![T::default(); qkv[0].len()];
     let edges = Edges::new(heads.lengths);
-    let mut p = vec![T::default(); edges.longest * width(edges.longest)];
-    let mut room = Vec::new();
-    for tile in heads.tiles(qkv) {
-        let square = &mut p[..tile.area()];
-        tile.attend(qkv, heads.scale(), &edges, square, (&mut out, &mut room));
-    }
+    let [out] = filled_all(qkv[0].len(), |[out]| {
+        heads.share(qkv, |tiles| {
+            let (mut p, mut room) = (Vec::new(), Vec::new());
+            for tile in tiles {
+                p.resize(tile.area(), MaybeUninit::uninit());
+                tile.attend(qkv, heads.scale(), &edges, &mut p, (&out, &mut room));
+            }
+        });
+    });
     out
 }
 
-/// The gradients of the queries, the keys and the values.
+/// The gradients of the queries, the keys and the values, added to what is there of them already.
 pub(crate) fn backward<T: Float>(
     [q, k, v]: [&[T]; 3],
-    p: &[T],
-    g: &[T],
+    (p, g): (&[T], &[T]),
+    begun: [Option<&[T]>; 3],
     heads: Tiling<'_>,
-) -> (Vec<T>, Vec<T>, Vec<T>) {
-    let zeros = || vec![T::default(); q.len()];
-    let (mut dq, mut dk, mut dv) = (zeros(), zeros(), zeros());
-    let (mut ds, mut room) = (Vec::new(), Vec::new());
-    for tile in heads.tiles([q, k, v, g]) {
-        let (p, one) = (tile.probabilities(p), T::of(1.0));
-        ds.resize(tile.area(), T::default());
-        tile.apply(&mut dv, one, tile.square(p).t(), tile.of(g));
-        tile.outer(&mut ds, Start::Zero, one, [g, v], &mut room);
-        through_softmax(&mut ds, p, tile.width);
-        let ds = tile.square(&ds);
-        tile.apply(&mut dq, heads.scale(), ds, tile.of(k));
-        tile.apply(&mut dk, heads.scale(), ds.t(), tile.of(q));
-    }
-    (dq, dk, dv)
+) -> [Vec<T>; 3] {
+    filled_all(q.len(), |[dq, dk, dv]| {
+        heads.share([q, k, v, g], |tiles| {
+            let (mut ds, mut room) = (Vec::new(), Vec::new());
+            let (scale, one) = (heads.scale::<T>(), T::of(1.0));
+            for tile in tiles {
+                let p = tile.probabilities(p);
+                ds.resize(tile.area(), T::default());
+                let [to_q, to_k, to_v] = begun.map(|begun| tile.start_from(begun));
+                tile.apply(&dv, to_v, one, tile.square(p).t(), tile.of(g));
+                tile.outer(
+                    &mut Out::from(&mut ds[..]),
+                    Start::Zero,
+                    one,
+                    [g, v],
+                    &mut room,
+                );
+                through_softmax(&mut ds, p, tile.width);
+                let ds = tile.square(&ds);
+                tile.apply(&dq, to_q, scale, ds, tile.of(k));
+                tile.apply(&dk, to_k, scale, ds.t(), tile.of(q));
+            }
+        });
+    })
 }
 
 /// The gradients of `<backward(q, k, v, g), (a, b, c)>` with respect to `q`, `k`, `v` and `g`.
@@ -268,52 +317,77 @@ pub(crate) fn backward_twice<T: Float>(
     [a, b, c]: [&[T]; 3],
     heads: Tiling<'_>,
 ) -> [Vec<T>; 4] {
-    let zeros = || vec![T::default(); q.len()];
-    let [mut eq, mut ek, mut ev, mut eg] = [zeros(), zeros(), zeros(), zeros()];
-    let [mut dp, mut ds, mut to_ds, mut to_p, mut room] = [const { Vec::new() }; 5];
-    let scale = heads.scale::<T>();
-    for tile in heads.tiles([q, k, v, g, a, b, c]) {
-        let (p, width, one) = (tile.probabilities(p), tile.width, T::of(1.0));
-        for square in [&mut dp, &mut to_ds, &mut to_p] {
-            square.resize(tile.area(), T::default());
-        }
-        tile.outer(&mut dp, Start::Zero, one, [g, v], &mut room);
-        ds.clone_from(&dp);
-        through_softmax(&mut ds, p, width);
-        // dq = s dS k and dk = s dS^T q.
-        tile.outer(&mut to_ds, Start::Zero, scale, [a, k], &mut room);
-        tile.outer(&mut to_ds, Start::Output, scale, [q, b], &mut room);
-        let square = tile.square(&ds);
-        tile.apply(&mut ek, scale, square.t(), tile.of(a));
-        tile.apply(&mut eq, scale, square, tile.of(b));
-        // dv = P^T g.
-        tile.apply(&mut eg, one, tile.square(p), tile.of(c));
-        tile.outer(&mut to_p, Start::Zero, one, [g, c], &mut room);
-        // dS = P * (dP - rowsum(dP * P)).
-        vectorized!({
-            let to_squares = to_ds
-                .chunks_exact_mut(width)
-                .zip(to_p.chunks_exact_mut(width));
-            let squares = p.chunks_exact(width).zip(dp.chunks_exact(width));
-            for ((e, to_p), (p, dp)) in to_squares.zip(squares) {
-                let (drift, weight) = (dot(dp, p), dot(e, p));
-                for i in 0..width {
-                    to_p[i] += e[i] * (dp[i] - drift) - dp[i] * weight;
-                    e[i] = p[i] * (e[i] - weight);
+    filled_all(q.len(), |[eq, ek, ev, eg]| {
+        heads.share([q, k, v, g, a, b, c], |tiles| {
+            let [mut dp, mut ds, mut to_ds, mut to_p, mut room] = [const { Vec::new() }; 5];
+            let (scale, one) = (heads.scale::<T>(), T::of(1.0));
+            for tile in tiles {
+                let (p, width) = (tile.probabilities(p), tile.width);
+                for square in [&mut dp, &mut to_ds, &mut to_p] {
+                    square.resize(tile.area(), T::default());
                 }
+                tile.outer(
+                    &mut Out::from(&mut dp[..]),
+                    Start::Zero,
+                    one,
+                    [g, v],
+                    &mut room,
+                );
+                ds.clone_from(&dp);
+                through_softmax(&mut ds, p, width);
+                // dq = s dS k and dk = s dS^T q.
+                for (start, factors) in [(Start::Zero, [a, k]), (Start::Output, [q, b])] {
+                    tile.outer(
+                        &mut Out::from(&mut to_ds[..]),
+                        start,
+                        scale,
+                        factors,
+                        &mut room,
+                    );
+                }
+                let square = tile.square(&ds);
+                tile.apply(&ek, Start::Zero, scale, square.t(), tile.of(a));
+                tile.apply(&eq, Start::Zero, scale, square, tile.of(b));
+                // dv = P^T g.
+                tile.apply(&eg, Start::Zero, one, tile.square(p), tile.of(c));
+                tile.outer(
+                    &mut Out::from(&mut to_p[..]),
+                    Start::Zero,
+                    one,
+                    [g, c],
+                    &mut room,
+                );
+                // dS = P * (dP - rowsum(dP * P)).
+                through_dot(&mut to_ds, &mut to_p, (p, &dp), width);
+                // dP = g v^T.
+                let to_dp = tile.square(&to_ds);
+                tile.apply(&eg, Start::Output, one, to_dp, tile.of(v));
+                tile.apply(&ev, Start::Zero, one, to_dp.t(), tile.of(g));
+                // P = softmax(s q k^T).
+                through_softmax(&mut to_p, p, width);
+                let to_s = tile.square(&to_p);
+                tile.apply(&eq, Start::Output, scale, to_s, tile.of(k));
+                tile.apply(&ek, Start::Output, scale, to_s.t(), tile.of(q));
             }
         });
-        // dP = g v^T.
-        let to_dp = tile.square(&to_ds);
-        tile.apply(&mut eg, one, to_dp, tile.of(v));
-        tile.apply(&mut ev, one, to_dp.t(), tile.of(g));
-        // P = softmax(s q k^T).
-        through_softmax(&mut to_p, p, width);
-        let to_s = tile.square(&to_p);
-        tile.apply(&mut eq, scale, to_s, tile.of(k));
-        tile.apply(&mut ek, scale, to_s.t(), tile.of(q));
-    }
-    [eq, ek, ev, eg]
+    })
+}
+
+/// Goes back through `dS = P * (dP - rowsum(dP * P))`: adds to the gradient of `P`, and turns that of `dS` into that of `dP`.
+fn through_dot<T: Float>(to_ds: &mut [T], to_p: &mut [T], (p, dp): (&[T], &[T]), width: usize) {
+    vectorized!({
+        let to_squares = to_ds
+            .chunks_exact_mut(width)
+            .zip(to_p.chunks_exact_mut(width));
+        let squares = p.chunks_exact(width).zip(dp.chunks_exact(width));
+        for ((e, to_p), (p, dp)) in to_squares.zip(squares) {
+            let (drift, weight) = (dot(dp, p), dot(e, p));
+            for i in 0..width {
+                to_p[i] += e[i] * (dp[i] - drift) - dp[i] * weight;
+                e[i] = p[i] * (e[i] - weight);
+            }
+        }
+    });
 }
 
 /// Turns the gradient of the probabilities into that of the scores, in place: `P * (x - rowsum(x * P))`.

@@ -2,27 +2,43 @@
 //!
 //! Not here: its tanh approximation.
 
-use std::f64::consts::{FRAC_1_SQRT_2, PI};
+use std::{
+    f64::consts::{FRAC_1_SQRT_2, PI},
+    mem::MaybeUninit,
+};
 
 use candle_core::Tensor;
 
-use super::{Float, filled, for_float, on_host, tensor, vectorized, with_slices};
+use super::{
+    Float, filled, for_float, on_host,
+    share::{in_pieces, outputs},
+    tensor, vectorized, with_optional_slices, with_slices,
+};
 use crate::error::Result;
 
-/// The derivative of `order` of `x Phi(x)`, elementwise, times `factor` if there is one.
+/// The derivative of `order` of `x Phi(x)`, elementwise; if there is one times a factor, added to what is there already.
 ///
 /// From order 2 on it is `phi(x) p(x)` with `p_2 = 2 - x^2` and `p_{n+1} = p_n' - x p_n`.
-pub(crate) fn derivative(x: &Tensor, order: usize, factor: Option<&Tensor>) -> Result<Tensor> {
+pub(crate) fn derivative(
+    x: &Tensor,
+    order: usize,
+    factor: Option<&Tensor>,
+    begun: Option<&Tensor>,
+) -> Result<Tensor> {
     let p = polynomial(order);
-    if on_host(x) && factor.is_none_or(|factor| factor.dtype() == x.dtype()) {
+    let fits = |other: Option<&Tensor>| other.is_none_or(|other| other.dtype() == x.dtype());
+    if on_host(x) && fits(factor) && fits(begun) {
         return for_float!(x, T => {
             let p: Vec<T> = p.into_iter().map(T::of).collect();
-            let out = match factor {
-                None => with_slices([x], |[x]| vectorized!(on_slice::<T>(x, None, order, &p))),
-                Some(factor) => with_slices([x, factor], |[x, factor]| {
-                    vectorized!(on_slice::<T>(x, Some(factor), order, &p))
-                }),
-            }?;
+            let out = with_slices([x], |[x]| {
+                with_optional_slices([factor, begun], |[factor, begun]| {
+                    filled(x.len(), |out| in_pieces(out, |first, out| {
+                        let last = first + out.len();
+                        let others = [factor, begun].map(|other| other.map(|x| &x[first..last]));
+                        vectorized!(on_slice(&x[first..last], others, order, &p, out));
+                    }))
+                })
+            })??;
             tensor(out, x.dims())
         });
     }
@@ -39,18 +55,63 @@ pub(crate) fn derivative(x: &Tensor, order: usize, factor: Option<&Tensor>) -> R
             (value * density()?)?
         }
     };
-    Ok(match factor {
+    let value = match factor {
         None => value,
         Some(factor) => (value * factor)?,
+    };
+    Ok(match begun {
+        None => value,
+        Some(begun) => (begun + value)?,
     })
 }
 
 /// Gelu itself, in place.
-#[inline(always)]
 pub(crate) fn in_place<T: Float>(xs: &mut [T]) {
-    for x in xs {
-        *x = gelu(*x);
+    in_pieces(xs, |_, xs| {
+        vectorized!(for x in xs {
+            *x = gelu(*x);
+        });
+    });
+}
+
+/// What goes back through `factor` times the derivative of `order`, 1 or more, to `x` and to the factor.
+pub(crate) fn backward(
+    x: &Tensor,
+    order: usize,
+    factor: &Tensor,
+    grad: &Tensor,
+) -> Result<[Tensor; 2]> {
+    let hosted = on_host(x) && [factor, grad].iter().all(|y| y.dtype() == x.dtype());
+    if !hosted || order != 1 {
+        return Ok([
+            derivative(x, order + 1, Some(&(grad * factor)?), None)?,
+            derivative(x, order, Some(grad), None)?,
+        ]);
     }
+    for_float!(x, T => {
+        let outs = with_slices([x, factor, grad], |[x, factor, grad]: [&[T]; 3]| {
+            outputs(x.len(), |first, [to_x, to_factor]| {
+                let n = to_x.len();
+                let [x, factor, grad] = [x, factor, grad].map(|x| &x[first..][..n]);
+                let to_factor = &mut to_factor[..n];
+                vectorized!(for i in 0..n {
+                    let [slope, curvature] = first_and_second(x[i]);
+                    to_x[i].write(grad[i] * factor[i] * curvature);
+                    to_factor[i].write(grad[i] * slope);
+                });
+            })
+        })?;
+        let [to_x, to_factor] = outs.map(|out| tensor(out, x.dims()));
+        Ok([to_x?, to_factor?])
+    })
+}
+
+#[inline(always)]
+fn first_and_second<T: Float>(x: T) -> [T; 2] {
+    let (half, one) = (T::of(0.5), T::of(1.0));
+    let density = T::of(1.0 / (2.0 * PI).sqrt()) * (-half * x * x).exp_();
+    let distribution = half * (one + (x * T::of(FRAC_1_SQRT_2)).erf_());
+    [distribution + x * density, (one + one - x * x) * density]
 }
 
 #[inline(always)]
@@ -59,31 +120,40 @@ fn gelu<T: Float>(x: T) -> T {
 }
 
 #[inline(always)]
-fn on_slice<T: Float>(xs: &[T], factor: Option<&[T]>, order: usize, p: &[T]) -> Vec<T> {
-    let (half, one, scale) = (T::of(0.5), T::of(1.0), T::of(1.0 / (2.0 * PI).sqrt()));
-    let root = T::of(FRAC_1_SQRT_2);
+fn on_slice<T: Float>(
+    xs: &[T],
+    others: [Option<&[T]>; 2],
+    order: usize,
+    p: &[T],
+    out: &mut [MaybeUninit<T>],
+) {
+    let (half, scale) = (T::of(0.5), T::of(1.0 / (2.0 * PI).sqrt()));
     match order {
         0 => each(
             xs,
-            factor,
+            others,
+            out,
             #[inline(always)]
             |x| gelu(x),
         ),
         1 => each(
             xs,
-            factor,
+            others,
+            out,
             #[inline(always)]
-            |x| half * (one + (x * root).erf_()) + x * scale * (-half * x * x).exp_(),
+            |x| first_and_second(x)[0],
         ),
         2 => each(
             xs,
-            factor,
+            others,
+            out,
             #[inline(always)]
-            |x| (one + one - x * x) * scale * (-half * x * x).exp_(),
+            |x| first_and_second(x)[1],
         ),
         _ => each(
             xs,
-            factor,
+            others,
+            out,
             #[inline(always)]
             |x| {
                 let value = p.iter().rev().fold(
@@ -98,23 +168,35 @@ fn on_slice<T: Float>(xs: &[T], factor: Option<&[T]>, order: usize, p: &[T]) -> 
 }
 
 #[inline(always)]
-fn each<T: Float>(xs: &[T], factor: Option<&[T]>, f: impl Fn(T) -> T + Copy) -> Vec<T> {
-    filled(
-        xs.len(),
-        #[inline(always)]
-        |out| match factor {
-            None => {
-                for (out, &x) in out.iter_mut().zip(xs) {
-                    out.write(f(x));
-                }
+fn each<T: Float>(
+    xs: &[T],
+    [factor, begun]: [Option<&[T]>; 2],
+    out: &mut [MaybeUninit<T>],
+    f: impl Fn(T) -> T + Copy,
+) {
+    let out = out.iter_mut().zip(xs);
+    match (factor, begun) {
+        (None, None) => {
+            for (out, &x) in out {
+                out.write(f(x));
             }
-            Some(factor) => {
-                for ((out, &x), &factor) in out.iter_mut().zip(xs).zip(factor) {
-                    out.write(factor * f(x));
-                }
+        }
+        (Some(factor), None) => {
+            for ((out, &x), &factor) in out.zip(factor) {
+                out.write(factor * f(x));
             }
-        },
-    )
+        }
+        (None, Some(begun)) => {
+            for ((out, &x), &begun) in out.zip(begun) {
+                out.write(begun + f(x));
+            }
+        }
+        (Some(factor), Some(begun)) => {
+            for (((out, &x), &factor), &begun) in out.zip(factor).zip(begun) {
+                out.write(begun + factor * f(x));
+            }
+        }
+    }
 }
 
 /// The coefficients of `p_order`, lowest power first; empty below order 2.

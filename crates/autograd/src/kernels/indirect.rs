@@ -10,7 +10,9 @@ use pulp::{Simd, WithSimd};
 use super::{
     Float, filled,
     matmul::Start,
-    tile::{self, Aside, Left, Right, To, VECTORS},
+    out::Out,
+    share::{n_threads, share},
+    tile::{self, Aside, Left, ROWS, Right, To, VECTORS},
     vectorized,
 };
 
@@ -39,38 +41,35 @@ impl<T: Float> Indirect<'_, T> {
         filled(self.rows.len() * self.width, |out| {
             if self.steps.is_empty() {
                 self.begin(out);
-                return;
+            } else {
+                T::indirect(self, out);
             }
-            // SAFETY: the kernels write to an element before they read it, and write to all of them if there is a step;
-            // `MaybeUninit<T>` is laid out as `T`.
-            #[expect(unsafe_code, reason = "the output of a product is not zeroed first")]
-            let out =
-                unsafe { std::slice::from_raw_parts_mut(out.as_mut_ptr().cast::<T>(), out.len()) };
-            T::indirect(self, out);
         })
     }
 
     /// Writes what the sums start from.
-    fn begin(self, out: &mut [MaybeUninit<T>]) {
-        for out in out.chunks_exact_mut(self.width.max(1)) {
+    fn begin(self, out: &mut [MaybeUninit<T>]) -> &mut [T] {
+        for row in out.chunks_exact_mut(self.width.max(1)) {
             match self.start {
                 Some(start) => {
-                    out.write_copy_of_slice(start);
+                    row.write_copy_of_slice(start);
                 }
-                None => out.fill(MaybeUninit::new(T::default())),
+                None => row.fill(MaybeUninit::new(T::default())),
             }
+        }
+        // SAFETY: the output is made of such rows.
+        #[expect(unsafe_code, reason = "the compiler cannot see that it is written")]
+        unsafe {
+            out.assume_init_mut()
         }
     }
 }
 
 /// The product by plain loops, for element types without a kernel of their own and machines without vector units.
-pub(super) fn plain<T: Float>(job: Indirect<'_, T>, out: &mut [T]) {
+pub(super) fn plain<T: Float>(job: Indirect<'_, T>, out: &mut [MaybeUninit<T>]) {
+    let out = job.begin(out);
     vectorized!(
         for (out, &row) in out.chunks_exact_mut(job.width).zip(job.rows) {
-            match job.start {
-                Some(start) => out.copy_from_slice(start),
-                None => out.fill(T::default()),
-            }
             for (b, &step) in job.b.chunks_exact(job.width).zip(job.steps) {
                 let a = job.a[row + step];
                 for (out, &b) in out.iter_mut().zip(b) {
@@ -81,14 +80,32 @@ pub(super) fn plain<T: Float>(job: Indirect<'_, T>, out: &mut [T]) {
     );
 }
 
-/// The product by register tiles: `ROWS` rows times a few vectors of columns stay in registers over a run of steps.
-pub(super) fn tiled(job: Indirect<'_, f32>, out: &mut [f32]) {
-    pulp::Arch::new().dispatch(Tiled { job, out });
+/// The product by register tiles: `ROWS` rows times a few vectors of columns stay in registers over a run of steps. Threads
+/// share the rows.
+pub(super) fn tiled(job: Indirect<'_, f32>, out: &mut [MaybeUninit<f32>]) {
+    // SAFETY: the first run of steps reads nothing of the output, and writes to all of it.
+    #[expect(unsafe_code, reason = "the output of a product is not zeroed first")]
+    let out = unsafe { Out::new(out) };
+    let n_rows = job.rows.len();
+    let most = n_rows.div_ceil(n_threads()).max(LEAST_ROWS);
+    share(0..n_rows, most.next_multiple_of(ROWS), &|rows| {
+        let job = Indirect {
+            rows: &job.rows[rows.clone()],
+            ..job
+        };
+        // SAFETY: these rows are this part's alone.
+        #[expect(unsafe_code, reason = "threads write to different rows of one output")]
+        let out = unsafe { out.after(rows.start * job.width) };
+        pulp::Arch::new().dispatch(Tiled { job, out });
+    });
 }
+
+/// The least rows that are worth a thread.
+const LEAST_ROWS: usize = 32 * ROWS;
 
 struct Tiled<'a, 'o> {
     job: Indirect<'a, f32>,
-    out: &'o mut [f32],
+    out: Out<'o, f32>,
 }
 
 /// How many elements of `b` a run of steps may hold, so that it stays in the first-level cache.
@@ -99,17 +116,18 @@ impl WithSimd for Tiled<'_, '_> {
 
     #[inline(always)]
     fn with_simd<S: Simd>(self, simd: S) {
+        let Self { job, mut out } = self;
         // AVX-512 and NEON have 32 vector registers, AVX2 has 16.
         match S::F32_LANES {
-            1 => plain(self.job, self.out),
-            8 => tiles(simd, self.job, self.out, VECTORS / 2),
-            _ => tiles(simd, self.job, self.out, VECTORS),
+            1 => plain(job, out.first(job.rows.len() * job.width)),
+            8 => tiles(simd, job, &out, VECTORS / 2),
+            _ => tiles(simd, job, &out, VECTORS),
         }
     }
 }
 
 #[inline(always)]
-fn tiles<S: Simd>(simd: S, job: Indirect<'_, f32>, out: &mut [f32], vectors: usize) {
+fn tiles<S: Simd>(simd: S, job: Indirect<'_, f32>, out: &Out<'_, f32>, vectors: usize) {
     let panel = vectors * S::F32_LANES;
     let run = (RUN / panel).max(1);
     for first in (0..job.steps.len()).step_by(run) {
@@ -126,13 +144,15 @@ fn tiles<S: Simd>(simd: S, job: Indirect<'_, f32>, out: &mut [f32], vectors: usi
                 width: job.width,
             };
             let to = To {
-                out: &mut out[column..],
+                // SAFETY: panels and runs follow one another.
+                #[expect(unsafe_code, reason = "a panel is some columns of the rows")]
+                out: unsafe { out.after(column) },
                 width: job.width,
                 start,
                 scale: 1.0,
             };
             let n_columns = panel.min(job.width - column);
-            tile::panel(simd, a, b, n_columns, to, Aside::default());
+            tile::panel(simd, a, b, n_columns, &to, Aside::default());
         }
     }
 }
@@ -163,9 +183,12 @@ mod tests {
                     start,
                     width,
                 };
-                let [mut expected, mut out] = [(); 2].map(|()| vec![f32::NAN; n_rows * width]);
-                plain(job, &mut expected);
-                tiled(Tiled { job, out: &mut out });
+                let expected = filled(n_rows * width, |out| plain(job, out));
+                let mut out = vec![f32::NAN; n_rows * width];
+                tiled(Tiled {
+                    job,
+                    out: Out::from(&mut out[..]),
+                });
                 for (out, expected) in out.iter().zip(&expected) {
                     assert!((out - expected).abs() <= 1e-5 * expected.abs());
                 }

@@ -41,9 +41,13 @@ fn normed<T: Float>(row: &[T], w: &[T], b: &[T], eps: T, out: &mut Vec<T>) {
     );
 }
 
-/// The gradients of the input, the weight and the bias from that of the output.
+/// The gradients of the input, added to what is there of it already, of the weight and of the bias from that of the output.
 #[inline(always)]
-pub(crate) fn backward<T: Float>(x: &[T], w: &[T], g: &[T], eps: T) -> (Vec<T>, Vec<T>, Vec<T>) {
+pub(crate) fn backward<T: Float>(
+    (x, w, g): (&[T], &[T], &[T]),
+    eps: T,
+    begun: Option<&[T]>,
+) -> (Vec<T>, Vec<T>, Vec<T>) {
     let n = w.len();
     let scale = T::of(1.0 / n as f64);
     let mut gx = Vec::with_capacity(x.len());
@@ -58,11 +62,17 @@ pub(crate) fn backward<T: Float>(x: &[T], w: &[T], g: &[T], eps: T) -> (Vec<T>, 
             gb[i] += g[i];
         }
         let (p_mean, m) = (sum(&p) * scale, dot(&p, &normed) * scale);
-        gx.extend(
-            p.iter()
-                .zip(&normed)
-                .map(|(&p, &x)| r * (p - p_mean - x * m)),
-        );
+        let to_x = p
+            .iter()
+            .zip(&normed)
+            .map(|(&p, &x)| r * (p - p_mean - x * m));
+        match begun {
+            None => gx.extend(to_x),
+            Some(begun) => {
+                let begun = &begun[gx.len()..][..n];
+                gx.extend(begun.iter().zip(to_x).map(|(&begun, x)| begun + x));
+            }
+        }
     }
     (gx, gw, gb)
 }

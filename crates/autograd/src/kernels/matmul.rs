@@ -6,7 +6,10 @@ use std::mem::MaybeUninit;
 
 use candle_core::Tensor;
 
-use super::{Float, filled, for_float, host_slice, on_host, tensor, with_slices};
+use super::{
+    Float, filled, first_row, for_float, host_slice, on_host, out::Out, repeats_a_row, tensor,
+    with_slices,
+};
 use crate::error::{Error, Result};
 
 /// A matrix in a slice: element `(i, j)` is at `start + i * row + j * col`.
@@ -87,8 +90,8 @@ impl<'a, T: Copy> Product<'a, T> {
 }
 
 impl<T: Float> Product<'_, T> {
-    /// Computes it into the slice that starts with the block.
-    pub(crate) fn write_to(&self, dst: &mut [T]) {
+    /// Computes it into memory that starts with the block, and writes to all of that.
+    pub(crate) fn write_to(&self, dst: &mut Out<'_, T>) {
         let (m, n, k) = self.shape;
         if m == 0 || n == 0 {
             return;
@@ -96,20 +99,33 @@ impl<T: Float> Product<'_, T> {
         if T::product(self, dst) {
             return;
         }
-        if let Start::Rows(rows, apart) = self.start {
-            for (row, dst) in dst.chunks_mut(self.dst_row).take(m).enumerate() {
-                dst[..n].copy_from_slice(&rows[row * apart..][..n]);
+        if k == 0 || matches!(self.start, Start::Rows(..)) {
+            for row in 0..m {
+                // SAFETY: used for this row alone, and gone after it.
+                #[expect(unsafe_code, reason = "the output may not be initialised")]
+                let mut dst = unsafe { dst.after(row * self.dst_row) };
+                let dst = dst.first(n);
+                match self.start {
+                    Start::Zero => dst.fill(MaybeUninit::new(T::default())),
+                    Start::Output => {}
+                    Start::Rows(rows, apart) => {
+                        dst.write_copy_of_slice(&rows[row * apart..][..n]);
+                    }
+                }
             }
+        }
+        if k == 0 {
+            return;
         }
         let last = |start: usize, rows: usize, row: usize, cols: usize, col: usize| {
             start + rows.saturating_sub(1) * row + cols.saturating_sub(1) * col
         };
         let (a, b) = (self.a, self.b);
         assert!(last(0, m, self.dst_row, n, 1) < dst.len() && self.dst_row >= n);
-        assert!(k == 0 || last(a.start, m, a.row, k, a.col) < a.data.len());
-        assert!(k == 0 || last(b.start, k, b.row, n, b.col) < b.data.len());
-        // SAFETY: the assertions above bound every address that the strides can reach, for the three operands, and
-        // `dst` is borrowed mutably, so it overlaps neither `a` nor `b`.
+        assert!(last(a.start, m, a.row, k, a.col) < a.data.len());
+        assert!(last(b.start, k, b.row, n, b.col) < b.data.len());
+        // SAFETY: the assertions above bound every address that the strides can reach, for the three operands, and `dst` is
+        // ours alone, so it overlaps neither `a` nor `b`.
         #[expect(unsafe_code, reason = "the gemm crate takes pointers and strides")]
         unsafe {
             gemm::gemm(
@@ -136,22 +152,17 @@ impl<T: Float> Product<'_, T> {
         }
     }
 
-    /// All of a row-major output that nothing was written to yet.
+    /// All of a row-major output.
     ///
     /// # Panics
-    /// When it starts with what is in the output.
-    pub(crate) fn write_all_of(&self, dst: &mut [MaybeUninit<T>]) {
-        let (m, n, k) = self.shape;
-        assert!(dst.len() == m * n && self.dst_row == n && !matches!(self.start, Start::Output));
-        if k == 0 {
-            dst.fill(MaybeUninit::new(T::default()));
-        }
-        // SAFETY: a product that does not start with the output only writes to it, and writes all of it unless it has no
-        // step, for which it was filled; `MaybeUninit<T>` is laid out as `T`.
+    /// When the output is of another size, or the product starts with what is in it.
+    pub(crate) fn write_all_of(&self, out: &mut [MaybeUninit<T>]) {
+        let (m, n, _) = self.shape;
+        assert!(out.len() == m * n && self.dst_row == n && !matches!(self.start, Start::Output));
+        // SAFETY: a product that does not start with what is in its output reads nothing of it before it has written to it.
         #[expect(unsafe_code, reason = "the output of a product is not zeroed first")]
-        let dst =
-            unsafe { std::slice::from_raw_parts_mut(dst.as_mut_ptr().cast::<T>(), dst.len()) };
-        self.write_to(dst);
+        let mut out = unsafe { Out::new(out) };
+        self.write_to(&mut out);
     }
 }
 
@@ -186,7 +197,13 @@ pub(crate) fn matmul(a: &Tensor, b: &Tensor, start: Option<&Tensor>) -> Result<T
     }
     for_float!(a, T => match start {
         None => strided::<T>(a, b, None),
-        Some(start) => with_slices([start], |[start]| strided::<T>(a, b, Some(start)))?,
+        Some(start) if repeats_a_row(start) => {
+            with_slices([&first_row(start)?], |[row]| strided::<T>(a, b, Some((row, 0))))?
+        }
+        Some(start) => {
+            let width = start.dims()[rank - 1];
+            with_slices([start], |[start]| strided::<T>(a, b, Some((start, width))))?
+        }
     })
 }
 
@@ -201,7 +218,8 @@ fn packed(x: &Tensor) -> Result<Tensor> {
     })
 }
 
-fn strided<T: Float>(a: &Tensor, b: &Tensor, start: Option<&[T]>) -> Result<Tensor> {
+/// `start` has its rows so far apart: the same for each row, and each matrix, if that is 0.
+fn strided<T: Float>(a: &Tensor, b: &Tensor, start: Option<(&[T], usize)>) -> Result<Tensor> {
     let rank = a.rank();
     let (m, k, n) = (a.dims()[rank - 2], a.dims()[rank - 1], b.dims()[rank - 1]);
     let leading = &a.dims()[..rank - 2];
@@ -230,7 +248,7 @@ fn strided<T: Float>(a: &Tensor, b: &Tensor, start: Option<&[T]>) -> Result<Tens
                 shape: (m, n, k),
                 start: match start {
                     None => Start::Zero,
-                    Some(start) => Start::Rows(&start[batch * m * n..], n),
+                    Some((rows, apart)) => Start::Rows(&rows[batch * m * apart..], apart),
                 },
                 scale: T::of(1.0),
                 a: view(xa, la, batch),

@@ -1,7 +1,7 @@
 //! CPU kernels in `f32` and `f64`, and access to the numbers of a candle tensor.
 //!
-//! A kernel runs on the calling thread alone: parallelism belongs to whoever owns independent tasks, and the number
-//! of threads can then never change a bit. Deliberately not here: gradients and graphs.
+//! A kernel runs on the calling thread, and on those of its pool that have nothing to do (`share`): parallelism belongs to
+//! whoever owns independent tasks. The number of threads never changes a bit. Deliberately not here: gradients and graphs.
 
 #![expect(
     clippy::inline_always,
@@ -16,8 +16,10 @@ pub(crate) mod gelu;
 mod indirect;
 pub(crate) mod layer_norm;
 pub(crate) mod matmul;
+mod out;
 pub(crate) mod product;
 pub(crate) mod reduce;
+mod share;
 pub(crate) mod softmax;
 mod tile;
 pub(crate) mod vector;
@@ -28,6 +30,7 @@ use candle_core::{CpuStorage, DType, Device, Storage, Tensor, WithDType};
 
 use indirect::Indirect;
 use matmul::Product;
+use out::Out;
 
 use crate::error::Result;
 
@@ -49,10 +52,10 @@ pub(crate) trait Float:
     fn exp_(self) -> Self;
     fn erf_(self) -> Self;
     fn sqrt_(self) -> Self;
-    /// The kernel behind [`Indirect::compute`]; writes to an element before it reads it.
-    fn indirect(job: Indirect<'_, Self>, out: &mut [Self]);
+    /// The kernel behind [`Indirect::compute`]; writes to all of the output.
+    fn indirect(job: Indirect<'_, Self>, out: &mut [MaybeUninit<Self>]);
     /// Computes a product by a kernel of its own if there is a good one for it, and says whether it did.
-    fn product(job: &Product<'_, Self>, dst: &mut [Self]) -> bool;
+    fn product(job: &Product<'_, Self>, dst: &mut Out<'_, Self>) -> bool;
     /// [`product::by_shuffles`], or `false` where there is no such thing.
     #[inline(always)]
     fn turn_block(
@@ -83,10 +86,10 @@ impl Float for f32 {
     fn sqrt_(self) -> Self {
         self.sqrt()
     }
-    fn indirect(job: Indirect<'_, Self>, out: &mut [Self]) {
+    fn indirect(job: Indirect<'_, Self>, out: &mut [MaybeUninit<Self>]) {
         indirect::tiled(job, out);
     }
-    fn product(job: &Product<'_, Self>, dst: &mut [Self]) -> bool {
+    fn product(job: &Product<'_, Self>, dst: &mut Out<'_, Self>) -> bool {
         product::tiled(job, dst)
     }
     #[inline(always)]
@@ -118,10 +121,10 @@ impl Float for f64 {
     fn sqrt_(self) -> Self {
         self.sqrt()
     }
-    fn indirect(job: Indirect<'_, Self>, out: &mut [Self]) {
+    fn indirect(job: Indirect<'_, Self>, out: &mut [MaybeUninit<Self>]) {
         indirect::plain(job, out);
     }
-    fn product(_: &Product<'_, Self>, _: &mut [Self]) -> bool {
+    fn product(_: &Product<'_, Self>, _: &mut Out<'_, Self>) -> bool {
         false
     }
 }
@@ -208,6 +211,36 @@ pub(crate) fn with_all_slices<T: Float, R>(
     Ok(f(&slices))
 }
 
+/// [`with_slices`] for tensors that need not be there.
+pub(crate) fn with_optional_slices<T: Float, const N: usize, R>(
+    tensors: [Option<&Tensor>; N],
+    f: impl FnOnce([Option<&[T]>; N]) -> R,
+) -> Result<R> {
+    let there: Vec<&Tensor> = tensors.into_iter().flatten().collect();
+    with_all_slices(&there, |slices| {
+        let mut slices = slices.iter().copied();
+        f(tensors.map(|tensor| tensor.and_then(|_| slices.next())))
+    })
+}
+
+/// Whether a tensor is one row that leading axes only repeat.
+pub(crate) fn repeats_a_row(tensor: &Tensor) -> bool {
+    let (dims, strides) = (tensor.dims(), tensor.stride());
+    let leading = dims.len().saturating_sub(1);
+    !tensor.is_contiguous()
+        && strides[..leading].iter().all(|&stride| stride == 0)
+        && strides[leading..] == [1]
+}
+
+/// The row that [`repeats_a_row`] speaks of.
+pub(crate) fn first_row(tensor: &Tensor) -> Result<Tensor> {
+    let mut row = tensor.clone();
+    while row.rank() > 1 {
+        row = row.get(0)?;
+    }
+    Ok(row)
+}
+
 /// Hands the bytes of a row-major CPU tensor of `u8` to `f`.
 pub(crate) fn with_bytes<R>(tensor: &Tensor, f: impl FnOnce(&[u8]) -> Result<R>) -> Result<R> {
     let (storage, _) = tensor.storage_and_layout();
@@ -256,6 +289,32 @@ pub(crate) fn refill<T: Float>(
     unsafe {
         elements.set_len(n);
     }
+}
+
+/// [`filled`] for several vectors of one length, of which threads may write different parts.
+pub(crate) fn filled_all<T: Float, const N: usize>(
+    n: usize,
+    fill: impl FnOnce([Out<'_, T>; N]),
+) -> [Vec<T>; N] {
+    let mut all = [const { Vec::new() }; N];
+    for elements in &mut all {
+        elements.reserve_exact(n);
+    }
+    // SAFETY: as for `filled`; what is read of an output was written before.
+    #[expect(
+        unsafe_code,
+        reason = "the compiler cannot see that all elements are written"
+    )]
+    unsafe {
+        fill(
+            all.each_mut()
+                .map(|elements| Out::new(&mut elements.spare_capacity_mut()[..n])),
+        );
+        for elements in &mut all {
+            elements.set_len(n);
+        }
+    }
+    all
 }
 
 /// Evaluates an expression compiled for the best vector instructions of the machine it runs on.

@@ -13,6 +13,8 @@ use pulp::{Simd, WithSimd};
 use super::{
     Float, filled,
     matmul::{Mat, Product, Start},
+    out::Out,
+    share::share,
     tile::{self, Apart, Aside, Evenly, Left, Places, ROWS, Right, SideBySide, To, VECTORS},
 };
 
@@ -30,7 +32,7 @@ const LEAST: usize = 2;
 const LEAST_TO_COPY: usize = 64;
 
 /// Computes the product if tiles are good for it and this machine has them, and says whether it did.
-pub(super) fn tiled(job: &Product<'_, f32>, dst: &mut [f32]) -> bool {
+pub(super) fn tiled(job: &Product<'_, f32>, dst: &mut Out<'_, f32>) -> bool {
     let (m, n, k) = job.shape;
     let good = if job.a.col == 1 || (job.a.row == 1 && n <= PANEL) {
         n.min(k) >= LEAST
@@ -84,11 +86,10 @@ pub(crate) fn linear_in_panels(x: &[f32], panels: &[f32], bias: &[f32], n_in: us
         dst_row: n_out,
     };
     filled(rows * n_out, |out| {
-        // SAFETY: a product that starts with a row writes all of its output before it reads any; `MaybeUninit<f32>` is
-        // laid out as `f32`.
+        // SAFETY: a product that starts with a row writes all of its output before it reads any.
         #[expect(unsafe_code, reason = "the output of a product is not zeroed first")]
-        let dst =
-            unsafe { std::slice::from_raw_parts_mut(out.as_mut_ptr().cast::<f32>(), out.len()) };
+        let mut out = unsafe { Out::new(out) };
+        let dst = &mut out;
         pulp::Arch::new().dispatch(Tiled { job, dst });
     })
 }
@@ -118,12 +119,12 @@ enum Columns<'a> {
 
 type Job<'a> = Product<'a, f32, Columns<'a>>;
 
-struct Tiled<'a, 'd> {
+struct Tiled<'a, 'd, 'o> {
     job: Job<'a>,
-    dst: &'d mut [f32],
+    dst: &'d mut Out<'o, f32>,
 }
 
-impl WithSimd for Tiled<'_, '_> {
+impl WithSimd for Tiled<'_, '_, '_> {
     type Output = ();
 
     #[inline(always)]
@@ -136,14 +137,12 @@ impl WithSimd for Tiled<'_, '_> {
 }
 
 /// The product, run of steps after run of steps.
-#[inline(always)]
-fn runs<S: Simd>(simd: S, job: &Job<'_>, dst: &mut [f32]) {
+fn runs<S: Simd>(simd: S, job: &Job<'_>, out: &Out<'_, f32>) {
     let Product {
         shape: (m, n, k),
         a,
         ..
     } = *job;
-    let columns = |first: usize| (first..n).step_by(PANEL);
     // Of about one length.
     let run = k.div_ceil(k.div_ceil(RUN));
     let mut tiles = Vec::new();
@@ -154,11 +153,10 @@ fn runs<S: Simd>(simd: S, job: &Job<'_>, dst: &mut [f32]) {
             count: m,
             apart: a.row,
         };
+        let run = Run { job, first, out };
         if a.col == 1 {
             let a = Left::new(data, rows, Evenly::<1>(n_steps));
-            for column in columns(0) {
-                panel(simd, job, a, (first, column), None, dst);
-            }
+            run.panels(simd, 0, a);
             continue;
         }
         let steps = Apart {
@@ -167,31 +165,60 @@ fn runs<S: Simd>(simd: S, job: &Job<'_>, dst: &mut [f32]) {
         };
         let a = Left::new(data, rows, steps);
         if n <= PANEL {
-            panel(simd, job, a, (first, 0), None, dst);
+            run.panels(simd, 0, a);
             continue;
         }
         tiles.resize(m.next_multiple_of(ROWS) * n_steps, MaybeUninit::uninit());
-        panel(simd, job, a, (first, 0), Some(&mut tiles), dst);
+        run.panel(simd, 0, a, Some(&mut tiles));
         // SAFETY: the tiles of the first panel, which are those of all rows, wrote to all of it.
         #[expect(unsafe_code, reason = "a copy is not zeroed first")]
         let tiles = unsafe { tiles.assume_init_ref() };
         let rows = SideBySide { count: m, n_steps };
         let a = Left::new(tiles, rows, Evenly::<ROWS>(n_steps));
-        for column in columns(PANEL) {
-            panel(simd, job, a, (first, column), None, dst);
-        }
+        run.panels(simd, 1, a);
     }
 }
 
-/// The run of steps from `first` on, for the panel of columns from `column` on; leaves the left operand in `aside`.
+/// A run of steps, from the first of them on.
+#[derive(Clone, Copy)]
+struct Run<'a, 'o> {
+    job: &'a Job<'a>,
+    first: usize,
+    out: &'a Out<'o, f32>,
+}
+
+impl Run<'_, '_> {
+    /// All panels of columns from that one on, which threads share.
+    fn panels<S: Simd, R: Places, T: Places>(self, simd: S, first: usize, a: Left<'_, R, T>) {
+        let n_panels = self.job.shape.1.div_ceil(PANEL);
+        share(first..n_panels, 1, &|panels| {
+            self.panel(simd, panels.start, a, None);
+        });
+    }
+
+    /// A panel; leaves the left operand in `aside`.
+    fn panel<S: Simd, R: Places, T: Places>(
+        self,
+        simd: S,
+        number: usize,
+        a: Left<'_, R, T>,
+        aside: Option<&mut [MaybeUninit<f32>]>,
+    ) {
+        simd.vectorize(
+            #[inline(always)]
+            || panel(simd, self, number * PANEL, a, aside),
+        );
+    }
+}
+
+/// The panel of columns from `column` on; leaves the left operand in `aside`.
 #[inline(always)]
 fn panel<S: Simd, R: Places, T: Places>(
     simd: S,
-    job: &Job<'_>,
+    Run { job, first, out }: Run<'_, '_>,
+    column: usize,
     a: Left<'_, R, T>,
-    (first, column): (usize, usize),
     aside: Option<&mut [MaybeUninit<f32>]>,
-    dst: &mut [f32],
 ) {
     let Product {
         shape: (m, n, k),
@@ -201,7 +228,9 @@ fn panel<S: Simd, R: Places, T: Places>(
     } = *job;
     let (n_steps, n_columns) = (a.n_steps(), PANEL.min(n - column));
     let to = To {
-        out: &mut dst[column..],
+        // SAFETY: of a run there is one panel with these columns, and runs follow one another.
+        #[expect(unsafe_code, reason = "threads write to different columns of one row")]
+        out: unsafe { out.after(column) },
         width: dst_row,
         start: match job.start {
             _ if first > 0 => Start::Output,
@@ -235,7 +264,7 @@ fn panel<S: Simd, R: Places, T: Places>(
             }
         }
     };
-    tile::panel(simd, a, right, n_columns, to, aside);
+    tile::panel(simd, a, right, n_columns, &to, aside);
     ROOM.set(room);
 }
 
@@ -407,15 +436,17 @@ mod tests {
             .collect()
     }
 
+    type Compute = fn(&Product<'_, f32>, &mut Out<'_, f32>) -> bool;
+
     /// By vectors of 16 numbers that every machine has, and Miri.
-    fn plainly(job: &Product<'_, f32>, dst: &mut [f32]) -> bool {
+    fn plainly(job: &Product<'_, f32>, dst: &mut Out<'_, f32>) -> bool {
         runs(Scalar512b, &job.with(Columns::Strided(job.b)), dst);
         true
     }
 
     /// Compares with the definition in `f64`; the rows of the output lie further apart than they are wide.
     fn check(
-        compute: fn(&Product<'_, f32>, &mut [f32]) -> bool,
+        compute: Compute,
         (m, n, k): (usize, usize, usize),
         transposed: [bool; 2],
         (start, scale): (usize, f32),
@@ -447,7 +478,7 @@ mod tests {
             dst_row,
         };
         let mut dst = before.clone();
-        if !compute(&job, &mut dst) {
+        if !compute(&job, &mut Out::from(&mut dst[..])) {
             return;
         }
         let at = |mat: Mat<'_, f32>, i, j| f64::from(mat.data[i * mat.row + j * mat.col]);
@@ -475,10 +506,7 @@ mod tests {
         }
     }
 
-    fn check_all(
-        compute: fn(&Product<'_, f32>, &mut [f32]) -> bool,
-        shapes: &[(usize, usize, usize)],
-    ) {
+    fn check_all(compute: Compute, shapes: &[(usize, usize, usize)]) {
         for &shape in shapes {
             for transposed in [[false, false], [false, true], [true, false], [true, true]] {
                 for start in [(0, 1.0), (1, 1.0), (2, 1.0), (3, 1.0), (0, 0.3), (1, -2.0)] {
@@ -532,7 +560,7 @@ mod tests {
             };
             let of = |b: Columns<'_>| {
                 let mut dst = vec![0.0; m * n];
-                runs(Scalar512b, &job.with(b), &mut dst);
+                runs(Scalar512b, &job.with(b), &Out::from(&mut dst[..]));
                 dst
             };
             let expected = of(Columns::Strided(job.b));
@@ -559,7 +587,7 @@ mod tests {
                     b: Mat::rows(&b, 0, n),
                     dst_row: columns,
                 };
-                compute(&job, &mut dst).then_some(dst)
+                compute(&job, &mut Out::from(&mut dst[..])).then_some(dst)
             };
             let (rows, columns) = (m - 5, n / 2 + 3);
             if let (Some(all), Some(part)) = (of(m, n), of(rows, columns)) {
@@ -582,7 +610,7 @@ mod tests {
                 b: Mat::rows(&b, 0, 5),
                 dst_row: 5,
             };
-            plainly(&job, &mut [0.0; 35]);
+            plainly(&job, &mut Out::from(&mut [0.0; 35][..]));
         });
         let message = *panic.unwrap_err().downcast::<&str>().unwrap();
         assert_eq!(message, "rows and steps reach beyond the left operand");

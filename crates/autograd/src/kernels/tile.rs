@@ -7,7 +7,7 @@ use std::mem::MaybeUninit;
 
 use pulp::{MemMask, Simd};
 
-use super::matmul::Start;
+use super::{matmul::Start, out::Out};
 
 /// Rows of a tile: with four vectors of columns, 24 of 32 registers hold sums.
 pub(super) const ROWS: usize = 6;
@@ -16,7 +16,7 @@ pub(super) const ROWS: usize = 6;
 pub(super) const VECTORS: usize = 4;
 
 /// Where the rows or the steps of a left operand lie.
-pub(super) trait Places: Copy {
+pub(super) trait Places: Copy + Sync {
     fn count(self) -> usize;
 
     /// The place of one of them, for a number below [`Places::count`].
@@ -134,7 +134,7 @@ pub(super) struct Right<'a> {
 
 /// Where a product goes: to `start + scale * a b`, in rows that are so far apart.
 pub(super) struct To<'a, 'o> {
-    pub(super) out: &'o mut [f32],
+    pub(super) out: Out<'o, f32>,
     pub(super) width: usize,
     pub(super) start: Start<'a, f32>,
     pub(super) scale: f32,
@@ -165,7 +165,7 @@ pub(super) fn panel<S: Simd, R: Places, T: Places>(
     a: Left<'_, R, T>,
     b: Right<'_>,
     n_columns: usize,
-    to: To<'_, '_>,
+    to: &To<'_, '_>,
     aside: Aside<'_>,
 ) {
     match n_columns.div_ceil(S::F32_LANES) {
@@ -183,15 +183,15 @@ fn tiles<'c, S: Simd, R: Places, T: Places, const VECTORS: usize>(
     a: Left<'_, R, T>,
     mut b: Right<'c>,
     n_columns: usize,
-    to: To<'_, '_>,
+    to: &To<'_, '_>,
     aside: Aside<'c>,
 ) {
     let To {
-        out,
+        ref out,
         width,
         start,
-        scale,
-    } = to;
+        ..
+    } = *to;
     let lanes = S::F32_LANES;
     let n_last = n_columns - (VECTORS - 1) * lanes;
     let (n_rows, n_steps) = (a.rows.count(), a.steps.count());
@@ -208,12 +208,6 @@ fn tiles<'c, S: Simd, R: Places, T: Places, const VECTORS: usize>(
     let mut right = right.map(|right| &mut right[..n_steps * VECTORS * lanes]);
     for first in (0..n_rows).step_by(ROWS) {
         let rows = first..n_rows.min(first + ROWS);
-        let to = To {
-            out: &mut *out,
-            width,
-            start,
-            scale,
-        };
         let left = left.as_mut().map(|left| {
             let tile = left.next().expect("room for each tile");
             tile.as_mut_ptr().cast()
@@ -271,15 +265,15 @@ unsafe fn tile<
     b: Right<'_>,
     rows: std::ops::Range<usize>,
     last: MemMask<S::m32s>,
-    to: To<'_, '_>,
+    to: &To<'_, '_>,
     (left, right): (Option<*mut f32>, Option<*mut f32>),
 ) {
     let To {
-        out,
+        ref out,
         width: out_width,
         start,
         scale,
-    } = to;
+    } = *to;
     // What the caller promises, looked at again where tests run.
     let n_columns = if WHOLE {
         VECTORS * S::F32_LANES

@@ -2,76 +2,118 @@
 //!
 //! Not here: other devices and types, which compose candle's operations (`ops::vector`).
 
-use std::mem::MaybeUninit;
+use std::{
+    mem::MaybeUninit,
+    sync::atomic::{AtomicBool, Ordering},
+};
 
-use candle_core::Tensor;
-use rayon::prelude::*;
+use super::{
+    Float, filled,
+    share::{in_pieces, of_pieces, outputs},
+    vectorized,
+};
+use crate::ops::AdamStep;
 
-use super::{Float, filled, for_float, tensor, vectorized, with_slices};
-use crate::{error::Result, ops::AdamStep};
-
-/// Elements in a piece: a few of them fit into a core's cache, and a piece is long beside what it costs to hand out.
-const PIECE: usize = 1 << 15;
-
-/// `x + scale * y`, on the calling thread.
-pub(crate) fn add_scaled(x: &Tensor, scale: f64, y: &Tensor) -> Result<Tensor> {
-    for_float!(x, T => {
-        let scale = T::of(scale);
-        let out = with_slices([x, y], |[x, y]: [&[T]; 2]| {
-            filled(x.len(), |out| vectorized!(for ((out, &x), &y) in out.iter_mut().zip(x).zip(y) {
-                out.write(x + scale * y);
-            }))
-        })?;
-        tensor(out, x.dims())
-    })
+/// `x - lr * g`, and whether no element of `g` is infinite or NaN.
+pub(crate) fn descend<T: Float>(x: &[T], lr: f64, g: &[T]) -> (Vec<T>, bool) {
+    let lr = T::of(lr);
+    let finite = AtomicBool::new(true);
+    let out = filled(x.len(), |out| {
+        in_pieces(out, |first, out| {
+            let n = out.len();
+            let mut sums = NotFinite::default();
+            let (x, g) = (&x[first..][..n], &g[first..][..n]);
+            vectorized!({
+                let (outs, out) = out.as_chunks_mut::<LANES>();
+                let ((xs, x), (gs, g)) = (x.as_chunks::<LANES>(), g.as_chunks::<LANES>());
+                for ((out, x), g) in outs.iter_mut().zip(xs).zip(gs) {
+                    sums.see(g);
+                    for lane in 0..LANES {
+                        out[lane].write(x[lane] - lr * g[lane]);
+                    }
+                }
+                for ((out, &x), &g) in out.iter_mut().zip(x).zip(g) {
+                    sums.see_one(g);
+                    out.write(x - lr * g);
+                }
+            });
+            if sums.any() {
+                finite.store(false, Ordering::Relaxed);
+            }
+        });
+    });
+    (out, finite.into_inner())
 }
 
-/// Whether no element is infinite or NaN, on the calling thread.
+/// Whether no element is infinite or NaN.
 pub(crate) fn all_finite<T: Float>(x: &[T]) -> bool {
-    // Zero times a number is zero unless the number is not finite, and NaN stays in a sum.
-    const LANES: usize = 32;
-    let zero = T::default();
-    let mut lanes = [zero; LANES];
-    let (x, rest) = x.as_chunks::<LANES>();
-    vectorized!(for x in x {
-        for lane in 0..LANES {
-            lanes[lane] += x[lane] * zero;
-        }
+    let pieces = of_pieces(x, |x| {
+        let mut sums = NotFinite::default();
+        vectorized!({
+            let (xs, rest) = x.as_chunks::<LANES>();
+            for x in xs {
+                sums.see(x);
+            }
+            for &x in rest {
+                sums.see_one(x);
+            }
+        });
+        !sums.any()
     });
-    lanes
-        .into_iter()
-        .chain(rest.iter().map(|&x| x * zero))
-        .all(|x| x == zero)
+    pieces.into_iter().all(|finite| finite)
+}
+
+/// Zero times a number is zero unless the number is not finite, and NaN stays in a sum.
+struct NotFinite<T>([T; LANES]);
+
+const LANES: usize = 64;
+
+impl<T: Float> Default for NotFinite<T> {
+    fn default() -> Self {
+        Self([T::default(); LANES])
+    }
+}
+
+impl<T: Float> NotFinite<T> {
+    #[inline(always)]
+    fn see(&mut self, x: &[T; LANES]) {
+        for (sum, &x) in self.0.iter_mut().zip(x) {
+            *sum += x * T::default();
+        }
+    }
+
+    #[inline(always)]
+    fn see_one(&mut self, x: T) {
+        self.0[0] += x * T::default();
+    }
+
+    fn any(&self) -> bool {
+        self.0.iter().any(|&sum| sum != T::default())
+    }
 }
 
 /// `factor * x`.
 pub(crate) fn scale<T: Float>(x: &[T], factor: f64) -> Vec<T> {
     let factor = T::of(factor);
     filled(x.len(), |out| {
-        out.par_chunks_mut(PIECE)
-            .zip(x.par_chunks(PIECE))
-            .for_each(|(out, x)| {
-                vectorized!(for (out, &x) in out.iter_mut().zip(x) {
-                    out.write(factor * x);
-                });
+        in_pieces(out, |first, out| {
+            vectorized!(for (out, &x) in out.iter_mut().zip(&x[first..]) {
+                out.write(factor * x);
             });
+        });
     })
 }
 
 /// The sum of the squares, piece by piece.
 pub(crate) fn sum_of_squares<T: Float>(x: &[T]) -> f64 {
-    let pieces: Vec<f64> = x
-        .par_chunks(PIECE)
-        .map(|x| vectorized!(super::reduce::wide_dot(x, x)))
-        .collect();
+    let pieces = of_pieces(x, |x| vectorized!(super::reduce::wide_dot(x, x)));
     pieces.iter().sum()
 }
 
 /// The sum of slices of one length, from the first to the last.
 pub(crate) fn sum_in_order<T: Float>(slices: &[&[T]]) -> Vec<T> {
     filled(slices[0].len(), |out| {
-        let pieces = out.par_chunks_mut(PIECE).enumerate();
-        pieces.for_each(|(piece, out)| sum_piece(slices, piece * PIECE, out));
+        in_pieces(out, |first, out| sum_piece(slices, first, out));
     })
 }
 
@@ -145,30 +187,17 @@ pub(crate) fn adam<T: Float>(step: &AdamStep, [p, g, m, v]: [&[T]; 4]) -> [Vec<T
     let (beta2, rest2) = (T::of(step.beta2), T::of(1.0 - step.beta2));
     let (eps, rate, keep) = (T::of(step.eps), T::of(step.rate), T::of(step.keep));
     let correction = T::of(1.0 / step.correction);
-    let (mut m_next, mut v_next) = (Vec::new(), Vec::new());
-    let p_next = filled(p.len(), |p_next| {
-        m_next = filled(p.len(), |m_next| {
-            v_next = filled(p.len(), |v_next| {
-                let outs = p_next
-                    .par_chunks_mut(PIECE)
-                    .zip(m_next.par_chunks_mut(PIECE))
-                    .zip(v_next.par_chunks_mut(PIECE));
-                outs.enumerate()
-                    .for_each(|(piece, ((p_next, m_next), v_next))| {
-                        let n = p_next.len();
-                        let [p, g, m, v] = [p, g, m, v].map(|x| &x[piece * PIECE..][..n]);
-                        let (m_next, v_next) = (&mut m_next[..n], &mut v_next[..n]);
-                        vectorized!(for i in 0..n {
-                            let first = beta1 * m[i] + rest1 * g[i];
-                            let second = beta2 * v[i] + rest2 * (g[i] * g[i]);
-                            let size = (second * correction).sqrt_() + eps;
-                            p_next[i].write(keep * p[i] - rate * first / size);
-                            m_next[i].write(first);
-                            v_next[i].write(second);
-                        });
-                    });
-            });
+    outputs(p.len(), |first, [p_next, m_next, v_next]| {
+        let n = p_next.len();
+        let [p, g, m, v] = [p, g, m, v].map(|x| &x[first..][..n]);
+        let (m_next, v_next) = (&mut m_next[..n], &mut v_next[..n]);
+        vectorized!(for i in 0..n {
+            let first = beta1 * m[i] + rest1 * g[i];
+            let second = beta2 * v[i] + rest2 * (g[i] * g[i]);
+            let size = (second * correction).sqrt_() + eps;
+            p_next[i].write(keep * p[i] - rate * first / size);
+            m_next[i].write(first);
+            v_next[i].write(second);
         });
-    });
-    [p_next, m_next, v_next]
+    })
 }

@@ -15,7 +15,7 @@ use crate::{
     error::{Error, Result},
     kernels::{
         attention::{self as kernel, Tiling},
-        for_float, tensor, with_slices,
+        for_float, tensor, with_optional_slices, with_slices,
     },
     value::Value,
 };
@@ -158,16 +158,25 @@ impl Fused for Attention {
         })
     }
 
-    fn backward(&self, inputs: &[&Tensor], kept: &[Tensor], grad: &Tensor) -> Result<Vec<Tensor>> {
+    fn backward(
+        &self,
+        inputs: &[&Tensor],
+        kept: &[Tensor],
+        grad: &Tensor,
+        begun: &dyn Fn(usize) -> Option<Tensor>,
+    ) -> Result<Vec<Tensor>> {
         let &[q, k, v] = inputs else {
             unreachable!("attention has three inputs")
         };
         let dims = q.dims();
         for_float!(q, T => {
-            let (dq, dk, dv) = with_slices([q, k, v, &kept[0], grad], |[a, b, c, p, g]| {
-                kernel::backward::<T>([a, b, c], p, g, self.heads(q))
-            })?;
-            Ok(vec![tensor(dq, dims)?, tensor(dk, dims)?, tensor(dv, dims)?])
+            let begun = [0, 1, 2].map(begun);
+            let grads = with_slices([q, k, v, &kept[0], grad], |[a, b, c, p, g]| {
+                with_optional_slices(begun.each_ref().map(Option::as_ref), |begun| {
+                    kernel::backward::<T>([a, b, c], (p, g), begun, self.heads(q))
+                })
+            })??;
+            grads.into_iter().map(|grad| tensor(grad, dims)).collect()
         })
     }
 

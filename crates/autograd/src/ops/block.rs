@@ -135,7 +135,13 @@ impl Fused for NormReluPool {
         })
     }
 
-    fn backward(&self, inputs: &[&Tensor], kept: &[Tensor], grad: &Tensor) -> Result<Vec<Tensor>> {
+    fn backward(
+        &self,
+        inputs: &[&Tensor],
+        kept: &[Tensor],
+        grad: &Tensor,
+        _begun: &dyn Fn(usize) -> Option<Tensor>,
+    ) -> Result<Vec<Tensor>> {
         let &[x, gamma, _] = inputs else {
             unreachable!("a block has three inputs")
         };

@@ -11,7 +11,10 @@ use super::{
 };
 use crate::{
     error::{Error, Result},
-    kernels::{Float, for_float, layer_norm as kernel, tensor, vectorized, with_slices},
+    kernels::{
+        Float, for_float, layer_norm as kernel, tensor, vectorized, with_optional_slices,
+        with_slices,
+    },
     value::Value,
 };
 
@@ -121,14 +124,22 @@ impl Fused for LayerNorm {
         })
     }
 
-    fn backward(&self, inputs: &[&Tensor], _kept: &[Tensor], grad: &Tensor) -> Result<Vec<Tensor>> {
+    fn backward(
+        &self,
+        inputs: &[&Tensor],
+        _kept: &[Tensor],
+        grad: &Tensor,
+        begun: &dyn Fn(usize) -> Option<Tensor>,
+    ) -> Result<Vec<Tensor>> {
         let &[x, w, _] = inputs else {
             unreachable!("layer norm has three inputs")
         };
         for_float!(x, T => {
             let (gx, gw, gb) = with_slices([x, w, grad], |[x, w, g]| {
-                vectorized!(kernel::backward::<T>(x, w, g, T::of(self.eps)))
-            })?;
+                with_optional_slices([begun(0).as_ref()], |[begun]| {
+                    vectorized!(kernel::backward::<T>((x, w, g), T::of(self.eps), begun))
+                })
+            })??;
             Ok(vec![tensor(gx, x.dims())?, tensor(gw, w.dims())?, tensor(gb, w.dims())?])
         })
     }

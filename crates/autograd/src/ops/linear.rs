@@ -10,7 +10,7 @@ use super::{
 };
 use crate::{
     error::{Error, Result},
-    kernels::{self, Float, for_float, on_host, product, vectorized, with_slices},
+    kernels::{self, Float, for_float, on_host, product, with_slices},
     value::{Kept, Op, Rule, Value},
 };
 
@@ -163,7 +163,7 @@ enum Activation {
 impl Activation {
     fn apply<T: Float>(self, xs: &mut [T]) {
         if self == Self::Gelu {
-            vectorized!(kernels::gelu::in_place::<T>(xs));
+            kernels::gelu::in_place(xs);
         }
     }
 }

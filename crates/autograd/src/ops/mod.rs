@@ -28,8 +28,8 @@ pub use conv::conv2d;
 pub use layer_norm::{layer_norm, layer_norm_of_sum};
 pub use linear::{Weight, linear, linear_gelu, panels};
 pub use loss::{IGNORE_INDEX, cross_entropy, cross_entropy_by_task};
-pub use vector::{AdamStep, add_scaled, all_finite, dot, scale, sum_in_order, sum_of_squares};
-pub(crate) use vector::{add_all, repeats_a_row};
+pub(crate) use vector::add_all;
+pub use vector::{AdamStep, all_finite, descend, dot, scale, sum_in_order, sum_of_squares};
 
 use crate::{kernels::on_host, value::Value};
 

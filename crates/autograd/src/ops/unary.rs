@@ -2,11 +2,13 @@
 //!
 //! Not here: activations fused with a normalisation (`block`).
 
+use candle_core::Tensor;
+
 use super::only;
 use crate::{
     error::Result,
     kernels,
-    value::{Again, Op, Rule, Value},
+    value::{Again, Op, Order, Rule, Value},
 };
 
 #[derive(Clone, Copy)]
@@ -55,7 +57,7 @@ impl Op for Unary {
                 let mask = x.tensor().gt(0f64)?.to_dtype(x.dtype())?;
                 grad.mul(&Value::constant(mask))?
             }
-            Kind::Gelu(order) => x.gelu_times(grad, order + 1)?,
+            Kind::Gelu(order) => x.gelu_times(grad, order + 1, rule.begun(0).as_ref())?,
         };
         Ok(vec![Some(grad)])
     }
@@ -65,7 +67,7 @@ impl Op for Unary {
             return None;
         };
         Some(Box::new(move || {
-            kernels::gelu::derivative(self.input.tensor(), order, None)
+            kernels::gelu::derivative(self.input.tensor(), order, None, None)
         }))
     }
 }
@@ -84,18 +86,23 @@ impl Op for GeluTimes {
 
     fn backward(&self, grads: &[Option<Value>], rule: &Rule<'_>) -> Result<Vec<Option<Value>>> {
         let (grad, x) = (only(grads), rule.saved(&self.input));
+        if rule.order() == Order::First && grad.is_constant() && rule.wants(0) && rule.wants(1) {
+            let [x, factor, grad] = [&x, &self.factor, grad].map(Value::tensor);
+            let both = kernels::gelu::backward(x, self.order, factor, grad)?;
+            return Ok(both.map(Value::constant).map(Some).into());
+        }
         Ok(vec![
             rule.when_wanted(0, || {
-                x.gelu_times(&grad.mul(&rule.saved(&self.factor))?, self.order + 1)
+                x.gelu_times(&grad.mul(&rule.saved(&self.factor))?, self.order + 1, None)
             })?,
-            rule.when_wanted(1, || x.gelu_times(grad, self.order))?,
+            rule.when_wanted(1, || x.gelu_times(grad, self.order, None))?,
         ])
     }
 
     fn again(&self) -> Option<Again<'_>> {
         Some(Box::new(|| {
             let factor = Some(self.factor.tensor());
-            kernels::gelu::derivative(self.input.tensor(), self.order, factor)
+            kernels::gelu::derivative(self.input.tensor(), self.order, factor, None)
         }))
     }
 }
@@ -160,8 +167,11 @@ impl Value {
         self.unary(Kind::Gelu(0))
     }
 
-    fn gelu_times(&self, factor: &Self, order: usize) -> Result<Self> {
-        let tensor = kernels::gelu::derivative(self.tensor(), order, Some(factor.tensor()))?;
+    /// `factor` times a derivative, added to what a gradient begins with, which is on no graph and only there for what is not
+    /// differentiated again.
+    fn gelu_times(&self, factor: &Self, order: usize, begun: Option<&Tensor>) -> Result<Self> {
+        let factors = Some(factor.tensor());
+        let tensor = kernels::gelu::derivative(self.tensor(), order, factors, begun)?;
         Ok(Self::from_op(tensor, &[self, factor], || {
             Box::new(GeluTimes {
                 order,
@@ -180,7 +190,7 @@ impl Value {
             Kind::Recip => x.recip()?,
             Kind::Tanh => x.tanh()?,
             Kind::Relu => x.relu()?,
-            Kind::Gelu(order) => kernels::gelu::derivative(x, order, None)?,
+            Kind::Gelu(order) => kernels::gelu::derivative(x, order, None, None)?,
         };
         Ok(Self::from_op(tensor, &[self], || {
             Box::new(Unary {

@@ -1,14 +1,13 @@
 //! Arithmetic on whole parameters, outside the graph: what optimizers do with gradients, in one pass over memory.
 //!
-//! What is done once a meta-step, with nothing else to run beside it, is split over rayon's current pool in pieces of
-//! a fixed size, so that the number of threads changes no bit; [`dot`], [`add_scaled`] and [`all_finite`] belong to a task
-//! and stay on its thread. Not here: anything that is differentiated.
+//! On a thread of a rayon pool the idle ones of it take over pieces, whose size is fixed, so that the number of threads changes
+//! no bit. Not here: anything that is differentiated.
 
 use candle_core::{D, DType, Device, Tensor};
 
 use crate::{
     error::{Error, Result},
-    kernels::{self, for_float, on_host, reduce, vector},
+    kernels::{self, first_row, for_float, on_host, reduce, repeats_a_row, vector},
 };
 
 /// The sum of the inner products of pairs of tensors, each in `f64` in a fixed order.
@@ -54,16 +53,32 @@ pub fn all_finite<'a>(tensors: impl IntoIterator<Item = &'a Tensor>) -> Result<b
     Ok(elsewhere.is_empty() || total(&in_rows(&elsewhere)?.affine(0.0, 0.0)?)? == 0.0)
 }
 
-/// `x + scale * y`.
+/// `x - lr * g` for each pair of a tensor and its gradient, or `None` if an element of a gradient is infinite or NaN.
 ///
 /// # Errors
-/// When the shapes differ.
-pub fn add_scaled(x: &Tensor, scale: f64, y: &Tensor) -> Result<Tensor> {
-    same_shape("add_scaled", x, y)?;
-    if hosted(&[x, y]) {
-        return vector::add_scaled(x, scale, y);
+/// When the shapes of a pair differ.
+pub fn descend(pairs: &[(&Tensor, &Tensor)], lr: f64) -> Result<Option<Vec<Tensor>>> {
+    let elsewhere = pairs.iter().filter(|(x, g)| !hosted(&[x, g]));
+    if !all_finite(elsewhere.map(|&(_, g)| g))? {
+        return Ok(None);
     }
-    Ok((x + y.affine(scale, 0.0)?)?)
+    let mut lower = Vec::with_capacity(pairs.len());
+    for &(x, g) in pairs {
+        same_shape("descend", x, g)?;
+        if !hosted(&[x, g]) {
+            lower.push((x - g.affine(lr, 0.0)?)?);
+            continue;
+        }
+        let next = for_float!(x, T => {
+            let (next, finite) = kernels::with_slices([x, g], |[x, g]| vector::descend::<T>(x, lr, g))?;
+            finite.then(|| kernels::tensor(next, x.dims())).transpose()?
+        });
+        match next {
+            Some(next) => lower.push(next),
+            None => return Ok(None),
+        }
+    }
+    Ok(Some(lower))
 }
 
 /// The sum of the squares of all elements, in `f64` and in a fixed order.
@@ -139,7 +154,7 @@ pub fn sum_in_order(tensors: &[&Tensor]) -> Result<Tensor> {
     Ok(sum)
 }
 
-/// [`sum_in_order`] on the calling thread, for tensors of one shape.
+/// [`sum_in_order`] for tensors of one shape.
 pub(crate) fn add_all(tensors: &[&Tensor]) -> Result<Tensor> {
     let (first, rest) = tensors
         .split_first()
@@ -175,24 +190,6 @@ pub(crate) fn add_all(tensors: &[&Tensor]) -> Result<Tensor> {
         sum = (sum + *other)?;
     }
     Ok(sum)
-}
-
-/// Whether a tensor is one row that leading axes only repeat.
-pub(crate) fn repeats_a_row(tensor: &Tensor) -> bool {
-    let (dims, strides) = (tensor.dims(), tensor.stride());
-    let leading = dims.len().saturating_sub(1);
-    !tensor.is_contiguous()
-        && strides[..leading].iter().all(|&stride| stride == 0)
-        && strides[leading..] == [1]
-}
-
-/// The row that [`repeats_a_row`] speaks of.
-fn first_row(tensor: &Tensor) -> Result<Tensor> {
-    let mut row = tensor.clone();
-    while row.rank() > 1 {
-        row = row.get(0)?;
-    }
-    Ok(row)
 }
 
 /// One update of a parameter by Adam with decoupled weight decay.
@@ -333,7 +330,7 @@ mod tests {
         let a = Tensor::zeros((2, 3), DType::F32, &Device::Cpu).unwrap();
         let b = Tensor::zeros(3, DType::F32, &Device::Cpu).unwrap();
         assert!(dot([(&a, &b)]).is_err());
-        assert!(add_scaled(&a, 1.0, &b).is_err());
+        assert!(descend(&[(&a, &b)], 1.0).is_err());
         assert!(sum_in_order(&[&a, &b]).is_err());
         assert!(sum_in_order(&[]).is_err());
     }

@@ -10,4 +10,5 @@
 
 mod graph;
 mod ops;
+mod shared;
 mod wide;

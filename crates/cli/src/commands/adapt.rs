@@ -86,7 +86,7 @@ pub(super) fn run(args: &AdaptArgs) -> Result<()> {
         Some(scores)
     };
 
-    let adapted = support.adapt(&source, &device)?;
+    let adapted = workers.install(|| support.adapt(&source, &device))?;
     let losses = &adapted.support_losses;
     say(&format!(
         "adapted to all {n_sentences} sentences: loss from {:.3} to {:.3}",

@@ -31,8 +31,14 @@ pub(crate) trait Fused: Clone + Send + Sync + 'static {
         Ok(self.forward(inputs)?.0)
     }
 
-    /// The gradient of each input.
-    fn backward(&self, inputs: &[&Tensor], kept: &[Tensor], grad: &Tensor) -> Result<Vec<Tensor>>;
+    /// The gradient of each input, added to what `begun` has of it already if the kernel asks for that.
+    fn backward(
+        &self,
+        inputs: &[&Tensor],
+        kept: &[Tensor],
+        grad: &Tensor,
+        begun: &dyn Fn(usize) -> Option<Tensor>,
+    ) -> Result<Vec<Tensor>>;
 
     /// The gradients of the inputs, and last of `grad`, of the products of [`Fused::backward`]'s results with
     /// their `cotangents`; `None` is a zero by structure.
@@ -83,9 +89,10 @@ impl<F: Fused> Op for First<F> {
     fn backward(&self, grads: &[Option<Value>], rule: &Rule<'_>) -> Result<Vec<Option<Value>>> {
         let grad = only(grads);
         let inputs: Vec<Value> = self.inputs.iter().map(|input| rule.saved(input)).collect();
+        let begun = |input| rule.begun(input);
         let outputs = self
             .fused
-            .backward(&tensors(&inputs), &self.kept, grad.tensor())?;
+            .backward(&tensors(&inputs), &self.kept, grad.tensor(), &begun)?;
         let parents: Vec<&Value> = inputs.iter().chain([grad]).collect();
         let gradients = Value::from_op_many(outputs, &parents, || {
             let (fused, kept) = (self.fused.clone(), self.kept.clone());
