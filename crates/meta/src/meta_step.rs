@@ -28,9 +28,9 @@ pub struct MetaGradient {
 
 /// The meta-loss over `tasks` and its gradient.
 ///
-/// Each task runs whole on one thread. Gradients are added in the order of the tasks, so the bits do not depend on
-/// which thread was first. A thread that is ahead waits before it starts a task too far from those that are added:
-/// memory grows with the number of threads, not of tasks.
+/// Each task runs on one thread, with the help of those that have none left to start. Gradients are added in the order of
+/// the tasks, so the bits do not depend on which thread was first. A thread that is ahead waits before it starts a task too
+/// far from those that are added: memory grows with the number of threads, not of tasks.
 ///
 /// # Errors
 /// [`Error::Task`] with what the first failing task failed with, as [`task_gradient`]; [`Error::Setting`] without tasks.

@@ -144,9 +144,9 @@ impl Tile {
     }
 
     /// `square = start + scale * a b^T` for two tiles, filled up with what is there to start from.
-    fn outer<T: Float>(
+    fn outer<'o, T: Float>(
         self,
-        square: &mut Out<'_, T>,
+        square: impl Into<Out<'o, T>>,
         start: Start<'_, T>,
         scale: T,
         [a, b]: [&[T]; 2],
@@ -165,7 +165,7 @@ impl Tile {
             b: Mat::rows(room, 0, self.width),
             dst_row: self.width,
         }
-        .write_to(square);
+        .write_to(&mut square.into());
     }
 
     /// `start + scale * square b` for this tile of an output.
@@ -204,7 +204,7 @@ impl Tile {
         // SAFETY: the product reads nothing of its output, and writes to all of it.
         #[expect(unsafe_code, reason = "the compiler cannot see that it is written")]
         let square = unsafe {
-            self.outer(&mut Out::new(square), edge, scale, [q, k], room);
+            self.outer(Out::new(square), edge, scale, [q, k], room);
             square.assume_init_mut()
         };
         vectorized!(softmax::rows(square, self.width));
@@ -290,13 +290,7 @@ pub(crate) fn backward<T: Float>(
                 ds.resize(tile.area(), T::default());
                 let [to_q, to_k, to_v] = begun.map(|begun| tile.start_from(begun));
                 tile.apply(&dv, to_v, one, tile.square(p).t(), tile.of(g));
-                tile.outer(
-                    &mut Out::from(&mut ds[..]),
-                    Start::Zero,
-                    one,
-                    [g, v],
-                    &mut room,
-                );
+                tile.outer(&mut ds[..], Start::Zero, one, [g, v], &mut room);
                 through_softmax(&mut ds, p, tile.width);
                 let ds = tile.square(&ds);
                 tile.apply(&dq, to_q, scale, ds, tile.of(k));
@@ -326,37 +320,19 @@ pub(crate) fn backward_twice<T: Float>(
                 for square in [&mut dp, &mut to_ds, &mut to_p] {
                     square.resize(tile.area(), T::default());
                 }
-                tile.outer(
-                    &mut Out::from(&mut dp[..]),
-                    Start::Zero,
-                    one,
-                    [g, v],
-                    &mut room,
-                );
+                tile.outer(&mut dp[..], Start::Zero, one, [g, v], &mut room);
                 ds.clone_from(&dp);
                 through_softmax(&mut ds, p, width);
                 // dq = s dS k and dk = s dS^T q.
                 for (start, factors) in [(Start::Zero, [a, k]), (Start::Output, [q, b])] {
-                    tile.outer(
-                        &mut Out::from(&mut to_ds[..]),
-                        start,
-                        scale,
-                        factors,
-                        &mut room,
-                    );
+                    tile.outer(&mut to_ds[..], start, scale, factors, &mut room);
                 }
                 let square = tile.square(&ds);
                 tile.apply(&ek, Start::Zero, scale, square.t(), tile.of(a));
                 tile.apply(&eq, Start::Zero, scale, square, tile.of(b));
                 // dv = P^T g.
                 tile.apply(&eg, Start::Zero, one, tile.square(p), tile.of(c));
-                tile.outer(
-                    &mut Out::from(&mut to_p[..]),
-                    Start::Zero,
-                    one,
-                    [g, c],
-                    &mut room,
-                );
+                tile.outer(&mut to_p[..], Start::Zero, one, [g, c], &mut room);
                 // dS = P * (dP - rowsum(dP * P)).
                 through_dot(&mut to_ds, &mut to_p, (p, &dp), width);
                 // dP = g v^T.

@@ -1,4 +1,4 @@
-//! Matrix products of any strides, on one thread: by a kernel of ours where it is good, else by the `gemm` crate.
+//! Matrix products of any strides: by a kernel of ours where it is good, else by the `gemm` crate, on one thread.
 //!
 //! Not here: the kernel (`product`); gradients; a transposed operand is a view with its strides swapped.
 

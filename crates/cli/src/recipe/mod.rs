@@ -351,7 +351,7 @@ pub enum TasksRun {
     /// `threads` on a processor, `batch` on a GPU.
     #[default]
     Auto,
-    /// Side by side, each whole on one thread.
+    /// Side by side, each on one thread, with the help of idle ones.
     Threads,
     /// As one: every operation works on all of them, which keeps a GPU busy and takes memory for all at once.
     Batch,
