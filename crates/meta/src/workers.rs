@@ -5,11 +5,13 @@
 
 use std::{
     collections::BTreeMap,
+    iter,
     panic::{AssertUnwindSafe, catch_unwind, resume_unwind},
-    sync::{Condvar, Mutex, PoisonError},
+    sync::{
+        Condvar, Mutex, PoisonError,
+        atomic::{AtomicU64, Ordering},
+    },
 };
-
-use rayon::prelude::*;
 
 use crate::error::{Error, Result};
 
@@ -64,11 +66,16 @@ impl Workers {
         count: u64,
         f: impl Fn(u64) -> Result<R, E> + Sync,
     ) -> Result<Vec<R>, E> {
-        let f = &f;
-        let outcomes: Vec<Result<R, E>> = self
-            .pool
-            .install(|| (0..count).into_par_iter().map(f).collect());
-        outcomes.into_iter().collect()
+        // Not as jobs of the pool, which a thread that waits for a part of its task could begin in the middle of that.
+        let next = AtomicU64::new(0);
+        let numbers = || Some(next.fetch_add(1, Ordering::Relaxed)).filter(|&n| n < count);
+        let outcomes = self.pool.broadcast(|_| {
+            let calls = iter::from_fn(numbers).map(|index| (index, f(index)));
+            calls.collect::<Vec<_>>()
+        });
+        let mut outcomes: Vec<_> = outcomes.into_iter().flatten().collect();
+        outcomes.sort_unstable_by_key(|&(index, _)| index);
+        outcomes.into_iter().map(|(_, outcome)| outcome).collect()
     }
 
     /// Calls `f` for `0..count` side by side and hands what it returned to `take` in that order: a few results at a
@@ -184,6 +191,21 @@ mod tests {
 
     fn pause(millis: u64) {
         std::thread::sleep(Duration::from_millis(millis));
+    }
+
+    #[test]
+    fn map_returns_in_order_what_each_call_returned_or_the_first_error() {
+        for threads in [1, 4] {
+            let workers = Workers::new(threads).unwrap();
+            let slow_fourths = |index: u64| {
+                pause(if index.is_multiple_of(4) { 5 } else { 0 });
+                if index >= 30 { Err(index) } else { Ok(index) }
+            };
+            let expected: Vec<u64> = (0..30).collect();
+            assert_eq!(workers.map(30, slow_fourths), Ok(expected));
+            assert_eq!(workers.map(40, slow_fourths), Err(30));
+            assert_eq!(workers.map(0, slow_fourths), Ok(Vec::new()));
+        }
     }
 
     #[test]

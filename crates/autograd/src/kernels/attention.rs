@@ -4,7 +4,7 @@
 //! gradients are filled up to whole vectors, with what adds nothing to a row's sum. Not here: the projections before and
 //! after it.
 
-use std::{iter, mem::MaybeUninit};
+use std::mem::MaybeUninit;
 
 use super::{
     Float, filled_all,
@@ -59,15 +59,14 @@ impl Tiling<'_> {
     ) {
         let tiles: Vec<Tile> = self.all_tiles().collect();
         share(0..tiles.len(), self.n_heads, &|part| {
-            let mut tiles = tiles[part].iter().peekable();
-            f(&mut iter::from_fn(|| {
-                let tile = tiles.next()?;
-                if let Some(next) = tiles.peek() {
+            f(&mut part.map(|number| {
+                // That of the next part too: it most likely follows.
+                if let Some(next) = tiles.get(number + 1) {
                     for operand in operands {
                         next.fetch(operand);
                     }
                 }
-                Some(*tile)
+                tiles[number]
             }));
         });
     }
