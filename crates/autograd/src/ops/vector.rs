@@ -337,17 +337,39 @@ mod tests {
 
     #[test]
     fn one_element_that_is_not_finite_is_found_wherever_it_is() {
-        for at in [0, 15, 16, 36] {
+        // Whole rows of lanes, what is left of them, and the next piece.
+        let n = (1 << 15) + 200;
+        for at in [0, 63, 64, 150, (1 << 15) - 1, 1 << 15, n - 1] {
             for (number, wanted) in [
                 (1e38f32, true),
                 (f32::NAN, false),
                 (f32::NEG_INFINITY, false),
             ] {
-                let mut numbers = vec![-3e38f32; 37];
+                let mut numbers = vec![-3e38f32; n];
                 numbers[at] = number;
                 let x = Tensor::new(numbers, &Device::Cpu).unwrap();
                 assert_eq!(all_finite([&x]).unwrap(), wanted, "{number} at {at}");
+                let lower = descend(&[(&x, &x)], 0.5).unwrap();
+                assert_eq!(lower.is_some(), wanted, "{number} at {at}");
             }
+        }
+    }
+
+    #[test]
+    fn descending_is_what_a_gpu_computes() {
+        let x = Tensor::arange(0f64, 150.0, &Device::Cpu).unwrap();
+        let g = x.affine(-0.25, 3.0).unwrap();
+        let pairs = [(&x, &g), (&g, &x)];
+        let by_kernel = descend(&pairs, 0.5).unwrap().unwrap();
+        let composed = kernels::without(|| descend(&pairs, 0.5)).unwrap().unwrap();
+        for (found, wanted) in by_kernel.iter().zip(&composed) {
+            let numbers = |x: &Tensor| x.to_vec1::<f64>().unwrap();
+            assert_eq!(numbers(found), numbers(wanted));
+        }
+        let infinite = (&g / 0.0).unwrap();
+        for pairs in [[(&x, &g), (&x, &infinite)], [(&x, &infinite), (&x, &g)]] {
+            assert!(descend(&pairs, 0.5).unwrap().is_none());
+            assert!(kernels::without(|| descend(&pairs, 0.5)).unwrap().is_none());
         }
     }
 
