@@ -105,8 +105,8 @@ pub struct Rule<'a> {
     pub(crate) restored: &'a RefCell<Restored>,
 }
 
-/// What was computed again last, as the operations that read it often follow one another.
-pub(crate) type Restored = Option<(Source, Tensor)>;
+/// What was computed again last, as the operations that read it often follow one another: an activation and its derivative.
+pub(crate) type Restored = [Option<(Source, Tensor)>; 2];
 
 impl Rule<'_> {
     /// A kept value, as the order of this differentiation wants it.
@@ -125,24 +125,29 @@ impl Rule<'_> {
         match kept {
             Kept::Value(value) => Ok(self.saved(value)),
             Kept::Again(source) => {
-                let mut last = self.restored.borrow_mut();
-                let tensor = match &*last {
-                    Some((of, tensor)) if Arc::ptr_eq(&of.node, &source.node) => tensor.clone(),
-                    _ => {
-                        let again = source.node.again().expect("it was cheap when it was kept");
-                        // Before the next takes its memory.
-                        *last = None;
-                        let tensor = again()?;
-                        *last = Some((source.clone(), tensor.clone()));
-                        tensor
-                    }
-                };
+                let tensor = self.again(source)?;
                 Ok(Value {
                     tensor,
                     source: (self.order == Order::Higher).then(|| source.clone()),
                 })
             }
         }
+    }
+
+    /// The output of an operation that is cheap, computed again unless it was lately.
+    fn again(&self, source: &Source) -> Result<Tensor> {
+        let mut latest = self.restored.borrow_mut();
+        let is_it = |of: &Source| Arc::ptr_eq(&of.node, &source.node);
+        if let Some((_, tensor)) = latest.iter().flatten().find(|(of, _)| is_it(of)) {
+            return Ok(tensor.clone());
+        }
+        let again = source.node.again().expect("it was cheap when it was kept");
+        // Before the next takes its memory.
+        latest[1] = None;
+        let tensor = again()?;
+        latest.swap(0, 1);
+        latest[0] = Some((source.clone(), tensor.clone()));
+        Ok(tensor)
     }
 
     /// Takes what is there already of this parent's gradient, for the rule to add its share to: a sum of products then takes no
