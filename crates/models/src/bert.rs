@@ -5,6 +5,7 @@
 
 mod batch;
 mod config;
+mod frozen;
 
 use std::ops::Range;
 
@@ -15,7 +16,7 @@ use metashot_autograd::{
 };
 use rand_chacha::ChaCha8Rng;
 
-pub use self::{batch::TokenBatch, config::BertConfig};
+pub use self::{batch::TokenBatch, config::BertConfig, frozen::FrozenLayers};
 use crate::{Error, Result, Shapes, init::Init};
 
 /// Tokens that go through the layers at once where no gradient is wanted, unless one sentence has more.

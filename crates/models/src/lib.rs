@@ -44,7 +44,7 @@ mod init;
 pub mod masked_lm;
 pub mod sentence;
 
-pub use bert::{Bert, BertConfig, TokenBatch};
+pub use bert::{Bert, BertConfig, FrozenLayers, TokenBatch};
 pub use conv4::Conv4;
 pub use error::{Error, Result};
 pub use file::replace_file;

@@ -1,19 +1,11 @@
-//! The two halves of an episode of texts on their way through a BERT, and the layers that are computed once.
+//! The two halves of an episode of texts on their way through a BERT.
 //!
 //! Deliberately not here: what is read off the hidden states.
-
-use std::{
-    collections::{HashMap, HashSet},
-    sync::{
-        RwLock,
-        atomic::{AtomicUsize, Ordering},
-    },
-};
 
 use candle_core::{Device, Tensor};
 use metashot_autograd::{Params, Patterns, Value};
 use metashot_meta::Prepared;
-use metashot_models::{Bert, Result, TokenBatch};
+use metashot_models::{Bert, FrozenLayers, Result, TokenBatch};
 
 use super::Half;
 
@@ -58,10 +50,11 @@ impl Halves {
             Tokens { batch, first }
         });
         let input = if let Some(frozen) = frozen {
+            let [support, query] = frozen.hidden(bert, [&support.batch, &query.batch])?;
             Input::Hidden {
-                layer: frozen.layer,
-                support: frozen.hidden(bert, &support.batch)?,
-                query: frozen.hidden(bert, &query.batch)?,
+                layer: frozen.layer(),
+                support,
+                query,
             }
         } else {
             let words = TokenBatch::renumber(&mut [&mut support.batch, &mut query.batch]);
@@ -169,115 +162,9 @@ fn support_input(layer: usize) -> String {
     format!("support.input.{layer}")
 }
 
-/// The lowest layers of an encoder that does not change there: what they make of a sequence is computed once, however
-/// many episodes it stands in.
-pub struct FrozenLayers {
-    params: Params<Value>,
-    /// The first layer that may change.
-    layer: usize,
-    /// The hidden states of the sequences seen so far.
-    hidden: RwLock<HashMap<Sequence, Tensor>>,
-    /// Numbers held.
-    n_held: AtomicUsize,
-}
-
-/// Token ids and segments.
-type Sequence = (Vec<u32>, Vec<u32>);
-
-/// Numbers that are held at most: 2 GiB of `f32`. What comes later is computed each time.
-const MOST_HELD: usize = 1 << 29;
-
-impl FrozenLayers {
-    /// The layers of `params` below the first that one of `changing` names; `None` where the embeddings change.
-    pub(super) fn new(bert: &Bert, params: &Params, changing: &[&Patterns]) -> Option<Self> {
-        let mut layer = bert.config.num_hidden_layers;
-        for patterns in changing {
-            layer = layer.min(bert.first_adapting_layer(patterns)?);
-        }
-        Some(Self {
-            params: params.constants(),
-            layer,
-            hidden: RwLock::default(),
-            n_held: AtomicUsize::new(0),
-        })
-    }
-
-    /// The hidden states of a batch below the first layer that may change, without a graph.
-    fn hidden(&self, bert: &Bert, batch: &TokenBatch) -> Result<Value> {
-        let sequences = sequences(batch);
-        let mut missing = TokenBatch::default();
-        {
-            let held = self.read();
-            let mut seen = HashSet::new();
-            for sequence in sequences.iter().filter(|s| !held.contains_key(*s)) {
-                if seen.insert(sequence) {
-                    missing.ids.extend(&sequence.0);
-                    missing.type_ids.extend(&sequence.1);
-                    missing.positions.extend(0..sequence.0.len() as u32);
-                    missing.lengths.push(sequence.0.len());
-                }
-            }
-        }
-        // What does not fit is known for this batch only.
-        let mut beyond = HashMap::new();
-        if !missing.lengths.is_empty() {
-            let embedded = bert.embed(&self.params, &missing)?;
-            let hidden = bert.layers(&self.params, &embedded, &missing.lengths, 0..self.layer)?;
-            let mut start = 0;
-            for sequence in self::sequences(&missing) {
-                let length = sequence.0.len();
-                // Rows of its own: a view would hold the whole batch, and candle's `copy` copies all of it.
-                let rows = hidden.tensor().narrow(0, start, length)?;
-                let rows = rows.force_contiguous()?;
-                start += length;
-                let n = rows.elem_count();
-                if self.n_held.fetch_add(n, Ordering::Relaxed) + n <= MOST_HELD {
-                    let mut held = self
-                        .hidden
-                        .write()
-                        .unwrap_or_else(std::sync::PoisonError::into_inner);
-                    // Another thread may have been first, with the same bits.
-                    if held.insert(sequence, rows).is_some() {
-                        self.n_held.fetch_sub(n, Ordering::Relaxed);
-                    }
-                } else {
-                    self.n_held.fetch_sub(n, Ordering::Relaxed);
-                    beyond.insert(sequence, rows);
-                }
-            }
-        }
-        let held = self.read();
-        let parts: Vec<&Tensor> = sequences
-            .iter()
-            .filter_map(|sequence| held.get(sequence).or_else(|| beyond.get(sequence)))
-            .collect();
-        Ok(Value::constant(Tensor::cat(&parts, 0)?))
-    }
-
-    fn read(&self) -> std::sync::RwLockReadGuard<'_, HashMap<Sequence, Tensor>> {
-        self.hidden
-            .read()
-            .unwrap_or_else(std::sync::PoisonError::into_inner)
-    }
-}
-
-fn sequences(batch: &TokenBatch) -> Vec<Sequence> {
-    let mut start = 0;
-    let mut sequences = Vec::with_capacity(batch.lengths.len());
-    for &length in &batch.lengths {
-        let range = start..start + length;
-        sequences.push((
-            batch.ids[range.clone()].to_vec(),
-            batch.type_ids[range].to_vec(),
-        ));
-        start += length;
-    }
-    sequences
-}
-
 #[cfg(test)]
 mod tests {
-    use candle_core::{DType, Storage};
+    use candle_core::DType;
     use metashot_models::BertConfig;
     use rand_chacha::{ChaCha8Rng, rand_core::SeedableRng};
 
@@ -333,33 +220,6 @@ mod tests {
                     "{patterns:?}"
                 );
             }
-            // Three different sentences are held, however often they come, and nothing of their neighbours.
-            assert_eq!(frozen.n_held.load(Ordering::Relaxed), 10 * 8);
-            let held = frozen.read();
-            let stored = held
-                .values()
-                .map(|rows| match &*rows.storage_and_layout().0 {
-                    Storage::Cpu(storage) => storage.as_slice::<f32>().unwrap().len(),
-                    _ => unreachable!("the device is a CPU"),
-                });
-            assert_eq!(stored.sum::<usize>(), 10 * 8);
         }
-    }
-
-    #[test]
-    fn nothing_is_frozen_above_what_changes() {
-        let bert = Bert::new(BertConfig::default()).unwrap();
-        let layer = |changing: &[&[&str]]| {
-            let changing: Vec<Patterns> = changing
-                .iter()
-                .map(|patterns| Patterns::new(patterns.iter().copied()))
-                .collect();
-            let changing: Vec<&Patterns> = changing.iter().collect();
-            FrozenLayers::new(&bert, &Params::new(), &changing).map(|frozen| frozen.layer)
-        };
-        assert_eq!(layer(&[]), Some(12));
-        assert_eq!(layer(&[&["classifier"], &["encoder.layer.7"]]), Some(7));
-        assert_eq!(layer(&[&["classifier"], &["*"]]), None);
-        assert_eq!(layer(&[&["embeddings.LayerNorm"]]), None);
     }
 }

@@ -13,14 +13,11 @@ use metashot_data::text::{
     FrozenEpisodes, LabelScheme, LabelSet, NerShape, Span, Tokenizer, Transitions,
 };
 use metashot_meta::Prepared;
-use metashot_models::{BertConfig, TokenBatch, TokenClassifier};
+use metashot_models::{BertConfig, FrozenLayers, TokenBatch, TokenClassifier};
 use rand_chacha::{ChaCha8Rng, rand_core::SeedableRng};
 
 use self::part::{Part, Picked, Reading};
-use super::{
-    Case, Half, Labels, Split, TestEpisodes,
-    encoder::{FrozenLayers, Halves},
-};
+use super::{Case, Half, Labels, Split, TestEpisodes, encoder::Halves};
 use crate::{
     heads::{refit_head, rows_by_label, rows_of_tasks},
     learners::episode_seed,

@@ -13,15 +13,12 @@ use metashot_data::{
 };
 use metashot_meta::Prepared;
 use metashot_models::{
-    Bert, BertConfig, Pooling, SentenceClassifier, TokenBatch, TokenClassifier,
+    Bert, BertConfig, FrozenLayers, Pooling, SentenceClassifier, TokenBatch, TokenClassifier,
     checkpoint::{conform, load_bert},
 };
 use rand_chacha::ChaCha8Rng;
 
-use super::{
-    Case, Half, Labels, Split,
-    encoder::{FrozenLayers, Halves},
-};
+use super::{Case, Half, Labels, Split, encoder::Halves};
 use crate::{
     heads::{rows_by_class, rows_of_tasks},
     recipe::{Episodes, Paths, PoolingKind, Sentences},
