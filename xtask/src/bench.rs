@@ -280,6 +280,9 @@ impl Bench<'_> {
                 program.args(["--data".as_ref(), data.as_os_str()]);
             }
         }
+        if work.kind == Kind::Held {
+            program.args(["--held"]);
+        }
         let threads = match work.kind {
             Kind::Alone(Some(threads)) => threads,
             _ => self.options.threads,

@@ -19,6 +19,8 @@ pub(crate) enum Kind {
     Compared,
     /// Ours on sentences as long as real ones, the peers on as many that are padded to each task's longest.
     Padded,
+    /// Ours on sentences that it has seen before, of which it holds what never changes; the peers compute it each time.
+    Held,
     /// Ours alone, with this many threads if it says so: it shows how ours grows.
     Alone(Option<usize>),
 }
@@ -75,7 +77,7 @@ const fn work(
 /// All there is, in the order of the table.
 pub(crate) const WORKS: &[Work] = {
     use Family::{Bert, Conv4, Matmul, Proto, Tag};
-    use Kind::{Alone, Compared, Padded};
+    use Kind::{Alone, Compared, Held, Padded};
     &[
         work(
             "matmul",
@@ -152,6 +154,20 @@ pub(crate) const WORKS: &[Work] = {
             "BERT, head adapts, exact, 10 steps",
             Bert,
             Compared,
+            "--inner-steps 10 --meta-batch 4 --adapt head --outer adapted",
+        ),
+        work(
+            "bert-last-layer-held",
+            "BERT, last layer adapts, exact, 5 steps, sentences seen before",
+            Bert,
+            Held,
+            "--inner-steps 5 --meta-batch 4 --adapt last-layer --outer adapted",
+        ),
+        work(
+            "bert-head-held",
+            "BERT, head adapts, exact, 10 steps, sentences seen before",
+            Bert,
+            Held,
             "--inner-steps 10 --meta-batch 4 --adapt head --outer adapted",
         ),
         work(

@@ -13,7 +13,7 @@ use metashot_autograd::{
     ops::{IGNORE_INDEX, cross_entropy_by_task},
 };
 use metashot_meta::{AdamW, InnerLoop, LossError, Prepared};
-use metashot_models::{BertConfig, TokenBatch, TokenClassifier};
+use metashot_models::{BertConfig, FrozenLayers, TokenBatch, TokenClassifier};
 use rand_chacha::{ChaCha8Rng, rand_core::SeedableRng};
 use serde::Serialize;
 
@@ -30,8 +30,9 @@ use crate::{
 pub(crate) const LABELS: usize = 11;
 const OUTER_LR: f64 = 1e-4;
 const WEIGHT_DECAY: f64 = 0.01;
-/// The name of what is computed once a task.
+/// The names of what is computed once a task: what the first layer that adapts reads.
 const SUPPORT_INPUT: &str = "support.input";
+const QUERY_INPUT: &str = "query.input";
 
 #[derive(Args, Serialize)]
 pub(crate) struct Maml {
@@ -72,6 +73,9 @@ pub(crate) struct Maml {
     /// What the outer loop trains.
     #[arg(long, value_enum, default_value_t = Outer::All)]
     outer: Outer,
+    /// Hold what layers that never change made of a sentence, as the program does, in place of computing it in each step.
+    #[arg(long)]
+    held: bool,
 }
 
 #[derive(Clone, Copy, PartialEq, Serialize, ValueEnum)]
@@ -133,10 +137,6 @@ impl Maml {
         } else {
             1
         };
-        let loss = |sentences: &Sentences, p: &Params<Value>| -> Result<Value, LossError> {
-            let logits = model.forward(p, &sentences.batch)?;
-            Ok(cross_entropy_by_task(&logits, &sentences.targets, n_tasks)?)
-        };
         let inner = InnerLoop {
             steps: self.inner_steps,
             lr: self.inner_lr,
@@ -148,29 +148,42 @@ impl Maml {
             },
             memory: self.memory.into(),
         };
-        // What lies below the layers that adapt is computed once a task.
+        let outer = match self.outer {
+            Outer::All => tunable(),
+            Outer::Adapted => self.adapted(),
+        };
+        // What lies below the layers that adapt is computed once a task; of both halves together, if it is not trained.
         let still = model.bert.first_adapting_layer(&inner.adapt);
-        let prepare = |sentences: &Sentences, p: &Params<Value>| -> Result<Prepared, LossError> {
+        let frozen = FrozenLayers::new(&model.bert, &params, &[&inner.adapt, &outer]);
+        ensure!(
+            frozen.is_some() || !self.held,
+            "`--held` needs layers that never change: `--outer adapted` with `--adapt last-layer` or `head`"
+        );
+        let frozen = frozen.map(|frozen| if self.held { frozen } else { frozen.holding(0) });
+        let prepare = |[support, query]: &[Sentences; 2], p: &Params<Value>| {
             let mut prepared = Prepared::default();
-            if let Some(layer) = still {
-                let batch = &sentences.batch;
+            let batch = &support.batch;
+            if let Some(frozen) = &frozen {
+                let [support, query] = frozen.hidden(&model.bert, [batch, &query.batch])?;
+                prepared.fixed.insert(SUPPORT_INPUT, support);
+                prepared.fixed.insert(QUERY_INPUT, query);
+            } else if let Some(layer) = still {
                 let embedded = model.bert.embed(p, batch)?;
                 let hidden = model.bert.layers(p, &embedded, &batch.lengths, 0..layer)?;
                 prepared.fixed.insert(SUPPORT_INPUT, hidden);
             }
-            Ok(prepared)
+            Ok::<_, LossError>(prepared)
         };
-        let support = |sentences: &Sentences, p: &Params<Value>| -> Result<Value, LossError> {
-            let Some(layer) = still else {
-                return loss(sentences, p);
+        let loss = |sentences: &Sentences, input: &str, p: &Params<Value>| {
+            let logits = match still.filter(|_| p.contains(input)) {
+                Some(layer) => {
+                    let lengths = &sentences.batch.lengths;
+                    model.forward_from(layer, p, p.get(input)?, lengths)?
+                }
+                None => model.forward(p, &sentences.batch)?,
             };
-            let hidden = p.get(SUPPORT_INPUT)?;
-            let logits = model.forward_from(layer, p, hidden, &sentences.batch.lengths)?;
-            Ok(cross_entropy_by_task(&logits, &sentences.targets, n_tasks)?)
-        };
-        let outer = match self.outer {
-            Outer::All => tunable(),
-            Outer::Adapted => self.adapted(),
+            let loss = cross_entropy_by_task(&logits, &sentences.targets, n_tasks)?;
+            Ok::<_, LossError>(loss)
         };
         let adamw = (AdamW::new(WEIGHT_DECAY), OUTER_LR);
         let mut training = Training::new(params, adamw, (&inner, &outer), bound.threads)?;
@@ -183,9 +196,9 @@ impl Maml {
         let times = bound.time(|_| {
             training.step(
                 &step,
-                |task: &[Sentences; 2], p: &Params<Value>| prepare(&task[0], p),
-                |task: &[Sentences; 2], p: &Params<Value>| support(&task[0], p),
-                |task: &[Sentences; 2], p: &Params<Value>| loss(&task[1], p),
+                prepare,
+                |task: &[Sentences; 2], p: &Params<Value>| loss(&task[0], SUPPORT_INPUT, p),
+                |task: &[Sentences; 2], p: &Params<Value>| loss(&task[1], QUERY_INPUT, p),
             )
         })?;
         let flop = tasks.iter().map(|task| self.flop(task)).sum();
@@ -227,7 +240,7 @@ impl Maml {
         }
     }
 
-    /// The arithmetic of a task, with what does not change in the inner loop counted once.
+    /// The arithmetic of a task, with what does not change in the inner loop counted once, and what is held not at all.
     fn flop(&self, [support, query]: &[Sentences; 2]) -> f64 {
         let n_layers = minilm_config().num_hidden_layers;
         let n_below = match self.adapt {
@@ -241,6 +254,7 @@ impl Maml {
         let inner = steps * above.inner_step(self.first_order);
         let whole = |forward: Forward| forward.first + forward.rest;
         match self.outer {
+            Outer::Adapted if self.held => inner + above_query.with_gradient(),
             Outer::Adapted => below + below_query + inner + above_query.with_gradient(),
             Outer::All => {
                 // The query's lower part has a gradient; the support's has one if it is exact, and then so has, in
@@ -345,6 +359,7 @@ mod tests {
             memory: Keep::Flat,
             adapt,
             outer,
+            held: false,
         }
     }
 
