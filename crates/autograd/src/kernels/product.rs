@@ -14,7 +14,7 @@ use super::{
     Float, filled,
     matmul::{Mat, Product, Start},
     out::Out,
-    share::share,
+    share::{n_threads, share},
     tile::{self, Apart, Aside, Evenly, Left, Places, ROWS, Right, SideBySide, To, VECTORS},
 };
 
@@ -169,7 +169,7 @@ fn runs<S: Simd>(simd: S, job: &Job<'_>, out: &Out<'_, f32>) {
             continue;
         }
         tiles.resize(m.next_multiple_of(ROWS) * n_steps, MaybeUninit::uninit());
-        run.panel(simd, 0, a, Some(&mut tiles));
+        run.first_panel(simd, a, &mut tiles);
         // SAFETY: the tiles of the first panel, which are those of all rows, wrote to all of it.
         #[expect(unsafe_code, reason = "a copy is not zeroed first")]
         let tiles = unsafe { tiles.assume_init_ref() };
@@ -188,53 +188,76 @@ struct Run<'a, 'o> {
 }
 
 impl Run<'_, '_> {
+    /// The first panel, whose rows threads share; leaves all of the left operand in `tiles`.
+    fn first_panel<S: Simd>(
+        self,
+        simd: S,
+        a: Left<'_, Apart, Apart>,
+        tiles: &mut [MaybeUninit<f32>],
+    ) {
+        let (m, n_steps) = (a.n_rows(), a.n_steps());
+        let n_tiles = m.div_ceil(ROWS);
+        // SAFETY: nothing is read of it.
+        #[expect(unsafe_code, reason = "a copy is not zeroed first")]
+        let tiles = unsafe { Out::new(tiles) };
+        // A part for each thread: all of them copy the right operand.
+        share(0..n_tiles, n_tiles.div_ceil(n_threads()), &|part| {
+            let rows = part.start * ROWS..m.min(part.end * ROWS);
+            // SAFETY: the tiles are this part's.
+            #[expect(unsafe_code, reason = "threads write to different tiles")]
+            let mut tiles = unsafe { tiles.after(rows.start * n_steps) };
+            let tiles = tiles.first(part.len() * ROWS * n_steps);
+            self.panel(simd, (rows.start, 0), a.some(rows), Some(tiles));
+        });
+    }
+
     /// All panels of columns from that one on, which threads share.
     fn panels<S: Simd, R: Places, T: Places>(self, simd: S, first: usize, a: Left<'_, R, T>) {
         let n_panels = self.job.shape.1.div_ceil(PANEL);
         share(first..n_panels, 1, &|panels| {
-            self.panel(simd, panels.start, a, None);
+            self.panel(simd, (0, panels.start * PANEL), a, None);
         });
     }
 
-    /// A panel; leaves the left operand in `aside`.
+    /// A panel of columns, or some rows of one, from that row and column on; leaves the left operand in `aside`.
     fn panel<S: Simd, R: Places, T: Places>(
         self,
         simd: S,
-        number: usize,
+        from: (usize, usize),
         a: Left<'_, R, T>,
         aside: Option<&mut [MaybeUninit<f32>]>,
     ) {
         simd.vectorize(
             #[inline(always)]
-            || panel(simd, self, number * PANEL, a, aside),
+            || panel(simd, self, from, a, aside),
         );
     }
 }
 
-/// The panel of columns from `column` on; leaves the left operand in `aside`.
+/// See [`Run::panel`].
 #[inline(always)]
 fn panel<S: Simd, R: Places, T: Places>(
     simd: S,
     Run { job, first, out }: Run<'_, '_>,
-    column: usize,
+    (row, column): (usize, usize),
     a: Left<'_, R, T>,
     aside: Option<&mut [MaybeUninit<f32>]>,
 ) {
     let Product {
-        shape: (m, n, k),
+        shape: (_, n, k),
         b,
         dst_row,
         ..
     } = *job;
     let (n_steps, n_columns) = (a.n_steps(), PANEL.min(n - column));
     let to = To {
-        // SAFETY: of a run there is one panel with these columns, and runs follow one another.
+        // SAFETY: of a run there is one panel with these rows and columns, and runs follow one another.
         #[expect(unsafe_code, reason = "threads write to different columns of one row")]
-        out: unsafe { out.after(column) },
+        out: unsafe { out.after(row * dst_row + column) },
         width: dst_row,
         start: match job.start {
             _ if first > 0 => Start::Output,
-            Start::Rows(rows, apart) => Start::Rows(&rows[column..], apart),
+            Start::Rows(rows, apart) => Start::Rows(&rows[row * apart + column..], apart),
             other => other,
         },
         scale: job.scale,
@@ -252,7 +275,7 @@ fn panel<S: Simd, R: Places, T: Places>(
         Columns::Strided(b) => {
             let from = &b.data[b.start + first * b.row + column * b.col..];
             if b.col == 1 {
-                if m > ROWS && n_steps >= LEAST_STEPS {
+                if a.n_rows() > ROWS && n_steps >= LEAST_STEPS {
                     aside.right = Some(on_a_boundary(&mut room));
                 }
                 Right {

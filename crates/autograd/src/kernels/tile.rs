@@ -120,8 +120,30 @@ impl<'a, R: Places, T: Places> Left<'a, R, T> {
         Self { data, rows, steps }
     }
 
+    pub(super) fn n_rows(&self) -> usize {
+        self.rows.count()
+    }
+
     pub(super) fn n_steps(&self) -> usize {
         self.steps.count()
+    }
+}
+
+impl<T: Places> Left<'_, Apart, T> {
+    /// Some of the rows.
+    ///
+    /// # Panics
+    /// When there are fewer.
+    pub(super) fn some(self, rows: std::ops::Range<usize>) -> Self {
+        assert!(rows.end <= self.rows.count);
+        Self {
+            data: &self.data[rows.start * self.rows.apart..],
+            rows: Apart {
+                count: rows.len(),
+                ..self.rows
+            },
+            ..self
+        }
     }
 }
 
