@@ -1,4 +1,4 @@
-//! Elementwise arithmetic on the calling thread.
+//! Elementwise arithmetic.
 //!
 //! Candle's own runs on a pool of spinning threads, which fight with the tasks that already use every core. Not
 //! here: broadcasts other than of trailing axes, which are rare and stay with candle.
@@ -7,7 +7,11 @@ use std::mem::MaybeUninit;
 
 use candle_core::Tensor;
 
-use super::{Float, filled, for_float, on_host, tensor, vectorized, with_slices};
+use super::{
+    Float, filled, for_float, on_host,
+    share::{in_pieces, in_rows},
+    tensor, vectorized, with_slices,
+};
 use crate::error::Result;
 
 /// An operation of two numbers.
@@ -43,11 +47,16 @@ pub(crate) fn binary(a: &Tensor, b: &Tensor, op: Binary) -> Result<Tensor> {
         let out = with_slices([a, b], |[a, b]: [&[T]; 2]| {
             // Nothing times something is nothing: an empty operand makes an empty result.
             let n = if a.is_empty() || b.is_empty() { 0 } else { a.len().max(b.len()) };
-            filled(n, |out| vectorized!(match op {
-                Binary::Add => zip(a, b, out, #[inline(always)] |x, y| x + y),
-                Binary::Sub => zip(a, b, out, #[inline(always)] |x, y| x - y),
-                Binary::Mul => zip(a, b, out, #[inline(always)] |x, y| x * y),
-                Binary::Div => zip(a, b, out, #[inline(always)] |x, y| x / y),
+            let shorter = a.len().min(b.len());
+            let width = if shorter == n { 1 } else { shorter };
+            filled(n, |out| in_rows(out, width, |first, out| {
+                let [a, b] = [a, b].map(|x| if x.len() == n { &x[first..][..out.len()] } else { x });
+                vectorized!(match op {
+                    Binary::Add => zip(a, b, out, #[inline(always)] |x, y| x + y),
+                    Binary::Sub => zip(a, b, out, #[inline(always)] |x, y| x - y),
+                    Binary::Mul => zip(a, b, out, #[inline(always)] |x, y| x * y),
+                    Binary::Div => zip(a, b, out, #[inline(always)] |x, y| x / y),
+                });
             }))
         })?;
         tensor(out, dims)
@@ -62,8 +71,10 @@ pub(crate) fn affine(x: &Tensor, mul: f64, add: f64) -> Result<Tensor> {
     for_float!(x, T => {
         let (mul, add) = (T::of(mul), T::of(add));
         let out = with_slices([x], |[x]: [&[T]; 1]| {
-            filled(x.len(), |out| vectorized!(for (out, &x) in out.iter_mut().zip(x) {
-                out.write(mul * x + add);
+            filled(x.len(), |out| in_pieces(out, |first, out| {
+                vectorized!(for (out, &x) in out.iter_mut().zip(&x[first..]) {
+                    out.write(mul * x + add);
+                });
             }))
         })?;
         tensor(out, x.dims())

@@ -3,57 +3,88 @@
 //! With `n` features, `x̂ = (x - mean) r`, `r = 1 / sqrt(var + eps)` and `p = w g`, one row's gradient is
 //! `gx = r (p - mean(p) - x̂ mean(p x̂))`. Not here: batch normalisation, whose rows are columns (`block`).
 
-use super::Float;
+use std::mem::MaybeUninit;
+
+use super::{
+    Float, filled,
+    reduce::in_order,
+    share::{in_rows, outputs_of_rows},
+    vectorized,
+};
 
 /// `x̂ w + b` of each row of `w.len()`.
-#[inline(always)]
 pub(crate) fn forward<T: Float>(x: &[T], w: &[T], b: &[T], eps: T) -> Vec<T> {
-    let mut out = Vec::with_capacity(x.len());
-    for row in x.chunks_exact(w.len()) {
-        normed(row, w, b, eps, &mut out);
-    }
-    out
+    filled(x.len(), |out| {
+        in_rows(out, w.len(), |first, out| {
+            vectorized!(for (row, out) in x[first..]
+                .chunks_exact(w.len())
+                .zip(out.chunks_exact_mut(w.len()))
+            {
+                normed(row, w, b, eps, out);
+            });
+        });
+    })
 }
 
 /// [`forward`] of `x + y`.
-#[inline(always)]
 pub(crate) fn forward_of_sum<T: Float>(x: &[T], y: &[T], w: &[T], b: &[T], eps: T) -> Vec<T> {
+    filled(x.len(), |out| {
+        in_rows(out, w.len(), |first, out| {
+            vectorized!(rows_of_sum([&x[first..], &y[first..]], w, b, eps, out));
+        });
+    })
+}
+
+#[inline(always)]
+fn rows_of_sum<T: Float>([x, y]: [&[T]; 2], w: &[T], b: &[T], eps: T, out: &mut [MaybeUninit<T>]) {
     let n = w.len();
-    let mut out = Vec::with_capacity(x.len());
     let mut row = vec![T::default(); n];
-    for (x, y) in x.chunks_exact(n).zip(y.chunks_exact(n)) {
+    let rows = x.chunks_exact(n).zip(y.chunks_exact(n));
+    for ((x, y), out) in rows.zip(out.chunks_exact_mut(n)) {
         for i in 0..n {
             row[i] = x[i] + y[i];
         }
-        normed(&row, w, b, eps, &mut out);
+        normed(&row, w, b, eps, out);
     }
-    out
 }
 
 #[inline(always)]
-fn normed<T: Float>(row: &[T], w: &[T], b: &[T], eps: T, out: &mut Vec<T>) {
+fn normed<T: Float>(row: &[T], w: &[T], b: &[T], eps: T, out: &mut [MaybeUninit<T>]) {
     let (mean, r) = moments(row, eps);
-    out.extend(
-        row.iter()
-            .zip(w)
-            .zip(b)
-            .map(|((&x, &w), &b)| (x - mean) * r * w + b),
-    );
+    for (((out, &x), &w), &b) in out.iter_mut().zip(row).zip(w).zip(b) {
+        out.write((x - mean) * r * w + b);
+    }
 }
 
 /// The gradients of the input, added to what is there of it already, of the weight and of the bias from that of the output.
-#[inline(always)]
 pub(crate) fn backward<T: Float>(
     (x, w, g): (&[T], &[T], &[T]),
     eps: T,
     begun: Option<&[T]>,
 ) -> (Vec<T>, Vec<T>, Vec<T>) {
     let n = w.len();
+    let ([gx], sums) = outputs_of_rows(x.len(), n, |first, [gx]| {
+        let begun = begun.map(|begun| &begun[first..]);
+        vectorized!(rows_backward((&x[first..], w, &g[first..]), eps, begun, gx))
+    });
+    let (gw, gb) = sums.into_iter().unzip();
+    (gx, in_order(gw, n), in_order(gb, n))
+}
+
+/// [`backward`] of some rows, with their part of the sums.
+#[inline(always)]
+fn rows_backward<T: Float>(
+    (x, w, g): (&[T], &[T], &[T]),
+    eps: T,
+    begun: Option<&[T]>,
+    gx: &mut [MaybeUninit<T>],
+) -> (Vec<T>, Vec<T>) {
+    let n = w.len();
     let scale = T::of(1.0 / n as f64);
-    let mut gx = Vec::with_capacity(x.len());
     let (mut gw, mut gb) = (vec![T::default(); n], vec![T::default(); n]);
     let (mut normed, mut p) = (vec![T::default(); n], vec![T::default(); n]);
-    for (row, g) in x.chunks_exact(n).zip(g.chunks_exact(n)) {
+    let rows = x.chunks_exact(n).zip(g.chunks_exact(n));
+    for (number, ((row, g), gx)) in rows.zip(gx.chunks_exact_mut(n)).enumerate() {
         let (mean, r) = moments(row, eps);
         for i in 0..n {
             normed[i] = (row[i] - mean) * r;
@@ -67,35 +98,56 @@ pub(crate) fn backward<T: Float>(
             .zip(&normed)
             .map(|(&p, &x)| r * (p - p_mean - x * m));
         match begun {
-            None => gx.extend(to_x),
+            None => {
+                for (out, x) in gx.iter_mut().zip(to_x) {
+                    out.write(x);
+                }
+            }
             Some(begun) => {
-                let begun = &begun[gx.len()..][..n];
-                gx.extend(begun.iter().zip(to_x).map(|(&begun, x)| begun + x));
+                for ((out, x), &begun) in gx.iter_mut().zip(to_x).zip(&begun[number * n..]) {
+                    out.write(begun + x);
+                }
             }
         }
     }
-    (gx, gw, gb)
+    (gw, gb)
 }
 
 /// The gradients of `<backward(x, w, g), (hx, hw, hb)>` with respect to `x`, `w` and `g`.
-#[inline(always)]
 pub(crate) fn backward_twice<T: Float>(
     (x, w, g): (&[T], &[T], &[T]),
     (hx, hw, hb): (&[T], &[T], &[T]),
     eps: T,
 ) -> (Vec<T>, Vec<T>, Vec<T>) {
     let n = w.len();
+    let ([dx, dg], dw) = outputs_of_rows(x.len(), n, |first, [dx, dg]| {
+        vectorized!(rows_backward_twice(
+            (&x[first..], w, &g[first..]),
+            (&hx[first..], hw, hb),
+            eps,
+            (dx, dg),
+        ))
+    });
+    (dx, in_order(dw, n), dg)
+}
+
+/// [`backward_twice`] of some rows, with their part of the sum.
+#[inline(always)]
+fn rows_backward_twice<T: Float>(
+    (x, w, g): (&[T], &[T], &[T]),
+    (hx, hw, hb): (&[T], &[T], &[T]),
+    eps: T,
+    (dx, dg): (&mut [MaybeUninit<T>], &mut [MaybeUninit<T>]),
+) -> Vec<T> {
+    let n = w.len();
     let (hw, hb) = (&hw[..n], &hb[..n]);
     let scale = T::of(1.0 / n as f64);
-    let (mut dx, mut dg) = (Vec::with_capacity(x.len()), Vec::with_capacity(x.len()));
     let mut dw = vec![T::default(); n];
     let row_of = || vec![T::default(); n];
-    let (mut normed, mut p, mut c, mut to_g) = (row_of(), row_of(), row_of(), row_of());
-    for ((row, g), h) in x
-        .chunks_exact(n)
-        .zip(g.chunks_exact(n))
-        .zip(hx.chunks_exact(n))
-    {
+    let (mut normed, mut p, mut c) = (row_of(), row_of(), row_of());
+    let outs = dx.chunks_exact_mut(n).zip(dg.chunks_exact_mut(n));
+    let rows = x.chunks_exact(n).zip(g.chunks_exact(n));
+    for (((row, g), h), (dx, dg)) in rows.zip(hx.chunks_exact(n)).zip(outs) {
         let (mean, r) = moments(row, eps);
         for i in 0..n {
             normed[i] = (row[i] - mean) * r;
@@ -108,18 +160,15 @@ pub(crate) fn backward_twice<T: Float>(
         for i in 0..n {
             let to_p = r * (h[i] - h_mean - normed[i] * k);
             dw[i] += to_p * g[i];
-            to_g[i] = to_p * w[i] + hw[i] * normed[i] + hb[i];
+            dg[i].write(to_p * w[i] + hw[i] * normed[i] + hb[i]);
             c[i] = hw[i] * g[i] - r * (k * p[i] + m * h[i]);
         }
-        dg.extend_from_slice(&to_g);
         let (c_mean, l) = (sum(&c) * scale, dot(&c, &normed) * scale + inner);
-        dx.extend(
-            c.iter()
-                .zip(&normed)
-                .map(|(&c, &x)| r * (c - c_mean - x * l)),
-        );
+        for ((out, &c), &x) in dx.iter_mut().zip(&c).zip(&normed) {
+            out.write(r * (c - c_mean - x * l));
+        }
     }
-    (dx, dw, dg)
+    dw
 }
 
 #[inline(always)]

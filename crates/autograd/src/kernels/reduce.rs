@@ -4,16 +4,30 @@
 
 use candle_core::Tensor;
 
-use super::{Float, for_float, tensor, vectorized, with_slices};
+use super::{Float, for_float, share::of_rows, tensor, vectorized, with_slices};
 use crate::error::Result;
 
 /// The sum over all axes but the last, of length `width`.
 pub(crate) fn columns(x: &Tensor) -> Result<Tensor> {
     let width = x.dims().last().copied().unwrap_or(1);
     for_float!(x, T => {
-        let sums = with_slices([x], |[x]| vectorized!(sums::<T>(x, width)))?;
+        let sums = with_slices([x], |[x]| {
+            in_order(of_rows(x, width, |x| vectorized!(sums::<T>(x, width))), width)
+        })?;
         tensor(sums, &[width])
     })
+}
+
+/// The sum of the sums of pieces, from first to last.
+pub(super) fn in_order<T: Float>(pieces: Vec<Vec<T>>, width: usize) -> Vec<T> {
+    let mut pieces = pieces.into_iter();
+    let mut sums = pieces.next().unwrap_or_else(|| vec![T::default(); width]);
+    for piece in pieces {
+        for (sum, x) in sums.iter_mut().zip(piece) {
+            *sum += x;
+        }
+    }
+    sums
 }
 
 /// The sums of the columns. Rows are added in fours, to read and write the sums less often.

@@ -4,7 +4,7 @@
 //! alone. A kernel offers its parts to the threads of the rayon pool that it runs on, and those that are idle come for them;
 //! where none is, to offer them costs next to nothing. Not here: what a part is. No element may depend on who computes it.
 
-use std::{mem::MaybeUninit, ops::Range};
+use std::{mem::MaybeUninit, ops::Range, sync::OnceLock};
 
 use rayon::prelude::*;
 
@@ -41,14 +41,30 @@ pub(super) fn n_threads() -> usize {
 /// Elements in a piece: a few of them fit into a core's cache, and a piece is long beside what it costs to hand out.
 const PIECE: usize = 1 << 15;
 
+/// Elements in a piece of whole rows.
+fn piece_of_rows(width: usize) -> usize {
+    let width = width.max(1);
+    (PIECE / width).max(1) * width
+}
+
 /// Calls `f` for each piece of an output, with the place of its first element.
 pub(super) fn in_pieces<T: Send>(out: &mut [T], f: impl Fn(usize, &mut [T]) + Sync + Send) {
+    in_rows(out, 1, f);
+}
+
+/// [`in_pieces`] of whole rows.
+pub(super) fn in_rows<T: Send>(
+    out: &mut [T],
+    width: usize,
+    f: impl Fn(usize, &mut [T]) + Sync + Send,
+) {
+    let size = piece_of_rows(width);
     if n_threads() > 1 {
-        let pieces = out.par_chunks_mut(PIECE).enumerate();
-        pieces.for_each(|(piece, out)| f(piece * PIECE, out));
+        let pieces = out.par_chunks_mut(size).enumerate();
+        pieces.for_each(|(piece, out)| f(piece * size, out));
     } else {
-        for (piece, out) in out.chunks_mut(PIECE).enumerate() {
-            f(piece * PIECE, out);
+        for (piece, out) in out.chunks_mut(size).enumerate() {
+            f(piece * size, out);
         }
     }
 }
@@ -58,24 +74,50 @@ pub(super) fn outputs<T: Float, const N: usize>(
     len: usize,
     f: impl Fn(usize, [&mut [MaybeUninit<T>]; N]) + Sync,
 ) -> [Vec<T>; N] {
-    filled_all(len, |outs| {
-        share(0..len.div_ceil(PIECE), 1, &|piece| {
-            let first = piece.start * PIECE;
+    let (outputs, _) = outputs_of_rows(len, 1, f);
+    outputs
+}
+
+/// [`outputs`] in pieces of whole rows, with what `f` returns for each, in order.
+pub(super) fn outputs_of_rows<T: Float, R: Send + Sync, const N: usize>(
+    len: usize,
+    width: usize,
+    f: impl Fn(usize, [&mut [MaybeUninit<T>]; N]) -> R + Sync,
+) -> ([Vec<T>; N], Vec<R>) {
+    let size = piece_of_rows(width);
+    let mut results = Vec::new();
+    results.resize_with(len.div_ceil(size), OnceLock::new);
+    let outputs = filled_all(len, |outs| {
+        share(0..results.len(), 1, &|piece| {
+            let first = piece.start * size;
             // SAFETY: a piece is written by one thread.
             #[expect(unsafe_code, reason = "threads write to different pieces")]
             let mut pieces = outs.each_ref().map(|out| unsafe { out.after(first) });
-            let n = PIECE.min(len - first);
-            f(first, pieces.each_mut().map(|piece| piece.first(n)));
+            let n = size.min(len - first);
+            let result = f(first, pieces.each_mut().map(|piece| piece.first(n)));
+            results[piece.start].get_or_init(|| result);
         });
-    })
+    });
+    let results = results.into_iter().filter_map(OnceLock::into_inner);
+    (outputs, results.collect())
 }
 
 /// What `f` makes of each piece of a slice, in order.
 pub(super) fn of_pieces<T: Sync, R: Send>(x: &[T], f: impl Fn(&[T]) -> R + Sync + Send) -> Vec<R> {
+    of_rows(x, 1, f)
+}
+
+/// [`of_pieces`] of whole rows.
+pub(super) fn of_rows<T: Sync, R: Send>(
+    x: &[T],
+    width: usize,
+    f: impl Fn(&[T]) -> R + Sync + Send,
+) -> Vec<R> {
+    let size = piece_of_rows(width);
     if n_threads() > 1 {
-        x.par_chunks(PIECE).map(f).collect()
+        x.par_chunks(size).map(f).collect()
     } else {
-        x.chunks(PIECE).map(f).collect()
+        x.chunks(size).map(f).collect()
     }
 }
 
@@ -143,5 +185,40 @@ mod tests {
         for [a, b] in [fill(), pool(3).install(fill)] {
             assert!(a == numbers && b == negative);
         }
+    }
+
+    #[test]
+    fn rows_stay_whole_and_results_in_order() {
+        let width = 3 * PIECE / 8;
+        let len = 5 * width;
+        let numbers: Vec<f32> = (0..len).map(|number| number as f32).collect();
+        let doubled: Vec<f32> = numbers.iter().map(|number| number + number).collect();
+        let run = || {
+            let ([copy], first) = outputs_of_rows(len, width, |first, [out]| {
+                assert_eq!((first % width, out.len() % width), (0, 0));
+                out.write_copy_of_slice(&numbers[first..][..out.len()]);
+                first
+            });
+            let mut twice = numbers.clone();
+            in_rows(&mut twice, width, |first, piece| {
+                assert_eq!((first % width, piece.len() % width), (0, 0));
+                for (at, x) in piece.iter_mut().enumerate() {
+                    *x += numbers[first + at];
+                }
+            });
+            let last = of_rows(&numbers, width, |piece| piece[piece.len() - 1]);
+            (copy, first, twice, last)
+        };
+        for (copy, first, twice, last) in [run(), pool(3).install(run)] {
+            assert_eq!(copy, numbers);
+            assert_eq!(first, [0, 2 * width, 4 * width]);
+            assert_eq!(twice, doubled);
+            let ends = [2, 4, 5].map(|rows| numbers[rows * width - 1]);
+            assert_eq!(last, ends);
+        }
+        // A row that is longer than a piece is one.
+        let pieces = of_rows(&numbers, PIECE + 1, <[f32]>::len);
+        assert_eq!(pieces[0], PIECE + 1);
+        assert_eq!(pieces.iter().sum::<usize>(), len);
     }
 }

@@ -9,7 +9,7 @@ use std::{
 
 use super::{
     Float, filled,
-    share::{in_pieces, of_pieces, outputs},
+    share::{in_pieces, in_rows, of_pieces, outputs},
     vectorized,
 };
 use crate::ops::AdamStep;
@@ -117,35 +117,34 @@ pub(crate) fn sum_in_order<T: Float>(slices: &[&[T]]) -> Vec<T> {
     })
 }
 
-/// The sum of slices of one length, and of `rows` that are added to each stretch of their length, on the calling thread.
+/// The sum of slices of one length, and of `rows` that are added to each stretch of their length.
 pub(crate) fn add_all<T: Float>(slices: &[&[T]], rows: &[&[T]]) -> Vec<T> {
     // Shorter pieces stay in the first cache from one operand to the next.
     const SHORT: usize = 1 << 11;
     let width = rows.first().map_or(1, |row| row.len().max(1));
     let short = SHORT.next_multiple_of(width);
     filled(slices[0].len(), |out| {
-        for (piece, out) in out.chunks_mut(short).enumerate() {
-            let start = piece * short;
-            match slices {
-                [only] => {
-                    out.write_copy_of_slice(&only[start..][..out.len()]);
-                }
-                _ => sum_piece(slices, start, out),
-            }
-            for row in rows {
-                vectorized!(for stretch in out.chunks_exact_mut(width) {
-                    for (sum, &x) in stretch.iter_mut().zip(*row) {
-                        // SAFETY: the lines above wrote all of `out`.
-                        #[expect(
-                            unsafe_code,
-                            reason = "the compiler cannot see that it is written"
-                        )]
-                        let before = unsafe { sum.assume_init() };
-                        sum.write(before + x);
+        in_rows(out, width, |first, out| {
+            for (piece, out) in out.chunks_mut(short).enumerate() {
+                let start = first + piece * short;
+                match slices {
+                    [only] => {
+                        out.write_copy_of_slice(&only[start..][..out.len()]);
                     }
-                });
+                    _ => sum_piece(slices, start, out),
+                }
+                // SAFETY: the lines above wrote all of it.
+                #[expect(unsafe_code, reason = "the compiler cannot see that it is written")]
+                let sums = unsafe { out.assume_init_mut() };
+                for row in rows {
+                    vectorized!(for stretch in sums.chunks_exact_mut(width) {
+                        for (sum, &x) in stretch.iter_mut().zip(*row) {
+                            *sum += x;
+                        }
+                    });
+                }
             }
-        }
+        });
     })
 }
 

@@ -11,10 +11,7 @@ use super::{
 };
 use crate::{
     error::{Error, Result},
-    kernels::{
-        Float, for_float, layer_norm as kernel, tensor, vectorized, with_optional_slices,
-        with_slices,
-    },
+    kernels::{Float, for_float, layer_norm as kernel, tensor, with_optional_slices, with_slices},
     value::Value,
 };
 
@@ -66,7 +63,7 @@ pub fn layer_norm_of_sum(
         {
             for_float!(x, T => {
                 let out = with_slices(inputs.map(Value::tensor), |[x, y, w, b]| {
-                    vectorized!(kernel::forward_of_sum::<T>(x, y, w, b, T::of(eps)))
+                    kernel::forward_of_sum::<T>(x, y, w, b, T::of(eps))
                 })?;
                 Ok(Value::constant(tensor(out, x.dims())?))
             })
@@ -118,7 +115,7 @@ impl Fused for LayerNorm {
         };
         for_float!(x, T => {
             let y = with_slices([x, w, b], |[x, w, b]| {
-                vectorized!(kernel::forward::<T>(x, w, b, T::of(self.eps)))
+                kernel::forward::<T>(x, w, b, T::of(self.eps))
             })?;
             Ok((tensor(y, x.dims())?, Vec::new()))
         })
@@ -137,7 +134,7 @@ impl Fused for LayerNorm {
         for_float!(x, T => {
             let (gx, gw, gb) = with_slices([x, w, grad], |[x, w, g]| {
                 with_optional_slices([begun(0).as_ref()], |[begun]| {
-                    vectorized!(kernel::backward::<T>((x, w, g), T::of(self.eps), begun))
+                    kernel::backward::<T>((x, w, g), T::of(self.eps), begun)
                 })
             })??;
             Ok(vec![tensor(gx, x.dims())?, tensor(gw, w.dims())?, tensor(gb, w.dims())?])
@@ -159,7 +156,7 @@ impl Fused for LayerNorm {
             [(0, 0), (1, 1), (2, 1)].map(|(at, like)| cotangents[at].unwrap_or(&zeros[like]));
         for_float!(x, T => {
             let (dx, dw, dg) = with_slices([x, w, grad, hx, hw, hb], |[x, w, g, hx, hw, hb]| {
-                vectorized!(kernel::backward_twice::<T>((x, w, g), (hx, hw, hb), T::of(self.eps)))
+                kernel::backward_twice::<T>((x, w, g), (hx, hw, hb), T::of(self.eps))
             })?;
             Ok(vec![Some(tensor(dx, x.dims())?), Some(tensor(dw, w.dims())?), None, Some(tensor(dg, x.dims())?)])
         })

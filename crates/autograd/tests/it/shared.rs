@@ -46,9 +46,10 @@ fn check(shapes: &[&[usize]], loss: impl Fn(&[Value]) -> Result<Value> + Sync) {
 
 #[test]
 fn a_layer_of_a_transformer() {
-    let (hidden, wide, lengths) = (96, 400, [40, 1, 33, 50]);
+    // As many tokens as have more than one piece of elements.
+    let (hidden, wide, lengths) = (96, 400, [150, 1, 133, 116]);
     let shapes: [&[usize]; 9] = [
-        &[124, hidden],
+        &[400, hidden],
         &[hidden, hidden],
         &[hidden],
         &[wide, hidden],
