@@ -14,14 +14,15 @@ use super::{
 
 /// `x̂ w + b` of each row of `w.len()`.
 pub(crate) fn forward<T: Float>(x: &[T], w: &[T], b: &[T], eps: T) -> Vec<T> {
+    let n = w.len();
     filled(x.len(), |out| {
-        in_rows(out, w.len(), |first, out| {
-            vectorized!(for (row, out) in x[first..]
-                .chunks_exact(w.len())
-                .zip(out.chunks_exact_mut(w.len()))
-            {
-                normed(row, w, b, eps, out);
-            });
+        in_rows(out, n, |first, out| {
+            let x = some(x, first, out.len());
+            vectorized!(
+                for (row, out) in x.chunks_exact(n).zip(out.chunks_exact_mut(n)) {
+                    normed(row, w, b, eps, out);
+                }
+            );
         });
     })
 }
@@ -30,7 +31,8 @@ pub(crate) fn forward<T: Float>(x: &[T], w: &[T], b: &[T], eps: T) -> Vec<T> {
 pub(crate) fn forward_of_sum<T: Float>(x: &[T], y: &[T], w: &[T], b: &[T], eps: T) -> Vec<T> {
     filled(x.len(), |out| {
         in_rows(out, w.len(), |first, out| {
-            vectorized!(rows_of_sum([&x[first..], &y[first..]], w, b, eps, out));
+            let [x, y] = [x, y].map(|all| some(all, first, out.len()));
+            vectorized!(rows_of_sum([x, y], w, b, eps, out));
         });
     })
 }
@@ -51,6 +53,7 @@ fn rows_of_sum<T: Float>([x, y]: [&[T]; 2], w: &[T], b: &[T], eps: T, out: &mut 
 #[inline(always)]
 fn normed<T: Float>(row: &[T], w: &[T], b: &[T], eps: T, out: &mut [MaybeUninit<T>]) {
     let (mean, r) = moments(row, eps);
+    let (w, b) = (&w[..row.len()], &b[..row.len()]);
     for (((out, &x), &w), &b) in out.iter_mut().zip(row).zip(w).zip(b) {
         out.write((x - mean) * r * w + b);
     }
@@ -64,8 +67,9 @@ pub(crate) fn backward<T: Float>(
 ) -> (Vec<T>, Vec<T>, Vec<T>) {
     let n = w.len();
     let ([gx], sums) = outputs_of_rows(x.len(), n, |first, [gx]| {
-        let begun = begun.map(|begun| &begun[first..]);
-        vectorized!(rows_backward((&x[first..], w, &g[first..]), eps, begun, gx))
+        let part = |all| some(all, first, gx.len());
+        let (x, g, begun) = (part(x), part(g), begun.map(part));
+        vectorized!(rows_backward((x, w, g), eps, begun, gx))
     });
     let (gw, gb) = sums.into_iter().unzip();
     (gx, in_order(gw, n), in_order(gb, n))
@@ -104,7 +108,8 @@ fn rows_backward<T: Float>(
                 }
             }
             Some(begun) => {
-                for ((out, x), &begun) in gx.iter_mut().zip(to_x).zip(&begun[number * n..]) {
+                let begun = &begun[number * n..][..n];
+                for ((out, x), &begun) in gx.iter_mut().zip(to_x).zip(begun) {
                     out.write(begun + x);
                 }
             }
@@ -121,14 +126,15 @@ pub(crate) fn backward_twice<T: Float>(
 ) -> (Vec<T>, Vec<T>, Vec<T>) {
     let n = w.len();
     let ([dx, dg], dw) = outputs_of_rows(x.len(), n, |first, [dx, dg]| {
-        vectorized!(rows_backward_twice(
-            (&x[first..], w, &g[first..]),
-            (&hx[first..], hw, hb),
-            eps,
-            (dx, dg),
-        ))
+        let [x, g, hx] = [x, g, hx].map(|all| some(all, first, dx.len()));
+        vectorized!(rows_backward_twice((x, w, g), (hx, hw, hb), eps, (dx, dg)))
     });
     (dx, in_order(dw, n), dg)
+}
+
+/// As many numbers as an output's piece has: with fewer, some of it would not be written.
+fn some<T>(all: &[T], first: usize, len: usize) -> &[T] {
+    &all[first..][..len]
 }
 
 /// [`backward_twice`] of some rows, with their part of the sum.
