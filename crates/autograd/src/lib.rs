@@ -18,8 +18,9 @@
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
 //!
-//! On a CPU the hot operations run on kernels of this crate in `f32` and `f64`, each on the calling thread alone;
-//! elsewhere they are compositions of candle's own. Deliberately not here: models, optimisers, data.
+//! On a CPU the hot operations run on kernels of this crate in `f32` and `f64`, each on the calling thread and on those of
+//! its rayon pool that are idle; elsewhere they are compositions of candle's own. Deliberately not here: models, optimisers,
+//! data.
 
 pub mod check;
 mod error;
