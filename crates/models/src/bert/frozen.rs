@@ -95,6 +95,9 @@ impl FrozenLayers {
         bert: &Bert,
         batches: [&TokenBatch; N],
     ) -> Result<[Value; N]> {
+        for batch in batches {
+            batch.check(&bert.config)?;
+        }
         let sentences = batches.map(sentences);
         let mut missing = TokenBatch::default();
         {
@@ -244,6 +247,19 @@ mod tests {
         later.positions = vec![3, 4, 5];
         let [of_first, of_later] = frozen.hidden(&bert, [&first, &later]).unwrap();
         assert_ne!(bits(&of_first), bits(&of_later));
+    }
+
+    #[test]
+    fn a_batch_that_cannot_be_read_is_an_error() {
+        let (bert, params) = small();
+        let frozen = FrozenLayers::new(&bert, &params, &[]).unwrap();
+        let mut short = TokenBatch::from_sequences([[5, 6, 7]]);
+        short.lengths = vec![4];
+        for batch in [short, TokenBatch::default()] {
+            let expected = bert.forward(&params.constants(), &batch).unwrap_err();
+            let found = frozen.hidden(&bert, [&batch]).unwrap_err();
+            assert_eq!(found.to_string(), expected.to_string());
+        }
     }
 
     #[test]
